@@ -1,0 +1,94 @@
+"""Who shares a rendering (design 2.1): what a shared cache could reuse without asking, and nothing more.
+
+Where a response can be read in two ways the answer is the one that shares less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .caching import cache_control
+from .fields import OWS, TOKEN, Fields, get, media_matches, split_list
+from .freshness import lifetime
+from .key import RequestKey
+from .neutral import is_harmless
+
+__all__ = ["has_credentials", "per_watcher", "private_by_default", "selects", "shareable", "vary"]
+
+_STATUSES = frozenset({200, 203, 204, 404, 410})
+_SAYS_CACHING = frozenset({b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control"})
+
+
+def shareable(status: int, fields: Fields) -> bool:
+    """Whether a shared cache could reuse the response for another requester without asking.
+
+    It says ``s-maxage`` > 0, or ``public`` and an explicit lifetime > 0; and none of ``no-cache``,
+    ``private``, ``no-store`` (qualified too), ``Set-Cookie`` and ``Vary: *``.
+    """
+    if status not in _STATUSES or per_watcher(fields):
+        return False
+    said = cache_control(fields)
+    if said.has("private") or said.has("no-store") or said.has("no-cache"):
+        return False
+    return (said.has("public") or said.has("s-maxage")) and lifetime(fields) is not None
+
+
+def per_watcher(fields: Fields) -> bool:
+    """Whether not even an equal request shares the response: it sets a cookie, or varies by ``*``."""
+    return any(name == b"set-cookie" for name, _ in fields) or vary(fields) is None
+
+
+def vary(fields: Fields) -> frozenset[bytes] | None:
+    """The request fields (lower-case) that selected the response; None for ``*`` or what is no name."""
+    value = get(fields, b"vary")
+    if value is None:
+        return frozenset()
+    names = split_list(value)
+    if any(name == "*" or not TOKEN.fullmatch(name) for name in names):
+        return None
+    return frozenset(name.lower().encode("latin-1") for name in names)
+
+
+def selects(names: frozenset[bytes], a: RequestKey, b: RequestKey) -> bool:
+    """Whether a response to ``a`` that varies by ``names`` is the one for ``b`` too (RFC 9111, 4.1).
+
+    The two are of one URI, and of one client and certificate where the key has them.
+    """
+    if _resource(a) != _resource(b):
+        return False
+    return all(_line(a.fields, name) == _line(b.fields, name) for name in names)
+
+
+def has_credentials(fields: Fields) -> bool:
+    """Whether the request may say who asks: any field that is not known to be harmless."""
+    return any(not is_harmless(name) for name, _ in fields)
+
+
+def private_by_default(
+    request_fields: Fields,
+    response_fields: Fields,
+    watchable: Collection[str],
+    unwatchable: Collection[str] = (),
+) -> bool:
+    """Whether the response leaves with ``Cache-Control: private, no-cache`` added.
+
+    It is of a ``watchable`` type (globs, less ``unwatchable``), says nothing of caching, and answers a
+    request with credentials or sets a cookie.
+    """
+    names = {name for name, _ in response_fields}
+    if not names.isdisjoint(_SAYS_CACHING):
+        return False
+    if b"set-cookie" not in names and not has_credentials(request_fields):
+        return False
+    content_type = get(response_fields, b"content-type")
+    return media_matches(content_type, watchable) and not media_matches(content_type, unwatchable)
+
+
+def _resource(key: RequestKey) -> tuple[object, ...]:
+    return key.target, key.authority, key.scheme, key.root_path, key.server, key.client, key.tls
+
+
+def _line(fields: Fields, name: bytes) -> tuple[str, ...] | None:
+    """The field's lines joined and the blanks round each element trimmed; None where it is not there."""
+    value = get(fields, name)
+    return None if value is None else tuple(element.strip(OWS) for element in split_list(value))
