@@ -1,0 +1,351 @@
+"""``Restive``: makes an app live. What belongs to one instance meets here; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import shutdown
+from .announcements import Subscription, pack, soon
+from .backends import home, open_backend
+from .backends.port import Backend
+from .door.front import FrontDoor
+from .errors import BackendError, SettingError
+from .http.invalidation import Change
+from .http.targets import normalize
+from .hub.hub import Hub
+from .hub.look import ASGIApp
+from .settings import Settings
+from .transports.outlet import Message, Receive, Send
+
+if TYPE_CHECKING:
+    from .operations import Operations
+
+__all__ = ["Restive", "changed"]
+
+log = logging.getLogger("restive")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_current: ContextVar[Restive | None] = ContextVar("restive", default=None)
+_instances: weakref.WeakSet[Restive] = weakref.WeakSet()
+
+
+class Restive:
+    """Makes an ASGI app live: every GET of it can then be watched.
+
+    ``app`` is a Starlette or FastAPI app, which becomes live in place, or any other ASGI app, which
+    is wrapped: serve this object then. Without ``app``, call ``install`` later. The settings are
+    listed in docs/settings.md. Constructing it starts nothing and opens nothing.
+
+    Raises ``SettingError`` for a setting that is unknown or cannot work.
+    """
+
+    def __init__(self, app: ASGIApp | None = None, **settings: Any) -> None:
+        self.settings = Settings.of(settings)
+        self._app: ASGIApp | None = None
+        self._in_place: Any = None
+        self._door: FrontDoor | None = None
+        self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        self._state: dict[str, Any] | None = None
+        self._backend: Backend | None = None
+        self._subscription: Subscription | None = None
+        self._home: Path | None = None
+        self._never: list[str] = []
+        self._never_routes: list[Callable[..., Any]] = []
+        self._operations: Operations | None = None
+        _instances.add(self)
+        if app is not None:
+            self.install(app)
+
+    def __repr__(self) -> str:
+        return f"<Restive backend={self.settings.backend!r} hubs={list(self._hubs.values())}>"
+
+    # Installing
+
+    def install(self, app: ASGIApp) -> None:
+        """Make ``app`` live. Raises ``SettingError`` where this instance, or the app, is already joined."""
+        from starlette.applications import Starlette
+
+        if self._app is not None:
+            raise SettingError("This Restive is installed already: make one for each app.")
+        if not callable(app) or hasattr(app, "wsgi_app"):
+            raise SettingError(
+                "Restive takes an ASGI app. Wrap a WSGI app first: a2wsgi.WSGIMiddleware(app)."
+            )
+        if isinstance(app, Starlette):
+            self._install_in_place(app)
+        else:
+            self._app = app
+            self._door = FrontDoor(self._with_operations(app), self)
+        if self._operations is not None:
+            self._operations.mount(app)
+
+    def _install_in_place(self, app: Any) -> None:
+        if isinstance(getattr(app, "restive", None), Restive):
+            raise SettingError("This app is live already.")
+        self._app = self._in_place = app
+        app.restive = self
+        build = app.build_middleware_stack
+        if app.middleware_stack is not None:
+            app.middleware_stack = self._layer(app.middleware_stack)
+        # As the outermost layer round the finished stack: middleware that is added later is inside.
+        app.build_middleware_stack = lambda: self._layer(build())
+
+    def _layer(self, stack: ASGIApp) -> ASGIApp:
+        self._door = FrontDoor(self._with_operations(stack), self)
+        return self._serve
+
+    def _with_operations(self, app: ASGIApp) -> ASGIApp:
+        """Operations of an app that is not FastAPI are served beside it."""
+
+        async def both(scope: Any, receive: Receive, send: Send) -> None:
+            operations = self._operations
+            beside = operations.beside(scope) if operations is not None and scope["type"] == "http" else None
+            await (app if beside is None else beside)(scope, receive, send)
+
+        return both
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """The ASGI application. Raises ``SettingError`` where nothing is installed."""
+        if self._app is None:
+            raise SettingError("Nothing is live yet: call live.install(app).")
+        if self._in_place is not None:
+            await self._in_place(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        assert self._door is not None
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        token = _current.set(self)
+        try:
+            await self._door(scope, receive, send)
+        finally:
+            _current.reset(token)
+
+    async def _lifespan(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serves orderly shutdown, and shows looks the state that requests see; nothing depends on it."""
+        self._state = scope.get("state")
+
+        async def started(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                shutdown.on_stop(self, self._drain_soon)
+            await send(message)
+
+        async def stopping() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._stop()
+            return message
+
+        assert self._door is not None
+        try:
+            await self._door.app(scope, stopping, started)
+        finally:
+            shutdown.forget(self)
+
+    async def _stop(self) -> None:
+        self.drain()
+        if self._operations is not None:
+            await asyncio.get_running_loop().run_in_executor(
+                None, self._operations.drain, self.settings.drain_operations
+            )
+
+    # Hubs
+
+    def hub(self) -> Hub:
+        """The hub of the running event loop, made on first use and gone with its last watch."""
+        loop = asyncio.get_running_loop()
+        hub = self._hubs.get(loop)
+        if hub is None:
+            assert self._door is not None
+            for stale in [old for old in self._hubs if old.is_closed()]:
+                del self._hubs[stale]
+            hub = self._hubs[loop] = Hub(
+                self._door.app,
+                self.settings,
+                state=lambda: self._state,
+                owner=self._in_place,
+                on_use=self._on_use,
+                on_idle=self._on_idle,
+            )
+        return hub
+
+    def current_hub(self) -> Hub | None:
+        """The hub of the running event loop, where there is one."""
+        return self._hubs.get(asyncio.get_running_loop())
+
+    def _on_use(self, hub: Hub) -> None:
+        shutdown.on_stop(self, self._drain_soon)
+        self._hubs[hub.loop] = hub
+        if self.backend.shared and self._subscription is None:
+            self._subscription = Subscription(self.backend, self._heard)
+            self._subscription.start()
+
+    def _on_idle(self, hub: Hub) -> None:
+        if not hub.draining and not hub.connections:
+            self._hubs.pop(hub.loop, None)
+        if not any(self._hubs.values()) and self._subscription is not None:
+            subscription, self._subscription = self._subscription, None
+            subscription.stop()
+
+    def drain(self) -> None:
+        """End every open watch on this loop: each client is told when to come back."""
+        hub = self.current_hub()
+        if hub is not None:
+            hub.drain()
+
+    def _drain_soon(self) -> None:
+        for loop, hub in list(self._hubs.items()):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(hub.drain)
+
+    # Announcements
+
+    def changed(self, *targets: str, below: bool = False) -> None:
+        """Announce that the resources at ``targets`` may have changed. From any coroutine, thread or process.
+
+        ``targets`` are paths as clients see them, root path included; a query is left out, since a
+        change is of all of them. ``below``: everything below them as well. Call it after the commit.
+        Raises ``Problem`` for what is no target.
+        """
+        self.announce([Change(normalize(target).partition("?")[0], below=below) for target in targets])
+
+    def announce(self, changes: Iterable[Change]) -> None:
+        """Tell every hub of this process and every other process."""
+        found = tuple(changes)
+        self._heard(found)
+        try:
+            backend = self.backend
+        except (BackendError, SettingError) as error:
+            log.error("%s was not announced to other processes: %s", ", ".join(c.path for c in found), error)
+            return
+        if backend.shared:
+            payload = pack(found)
+            soon(lambda: self._send(backend, payload))
+
+    def _send(self, backend: Backend, payload: bytes) -> None:
+        try:
+            backend.announce(payload)
+        except BackendError as error:
+            log.error("An announcement did not reach other processes: %s", error)
+
+    def _heard(self, changes: tuple[Change, ...] | None) -> None:
+        running = _running_loop()
+        for loop, hub in list(self._hubs.items()):
+            if loop is running:
+                _tell(hub, changes)
+            elif not loop.is_closed():
+                try:
+                    loop.call_soon_threadsafe(_tell, hub, changes)
+                except RuntimeError:  # closed in this very moment
+                    continue
+
+    # What may be watched
+
+    def never(self, what: str | F) -> Any:
+        """Take a path glob (``"/admin/*"``) or, as a decorator, a route out of what may be watched."""
+        if isinstance(what, str):
+            self._never.append(what)
+            return None
+        self._never_routes.append(what)
+        return what
+
+    def may_watch(self, path: str) -> bool:
+        """Whether ``never`` and ``targets=`` leave this path watchable."""
+        if any(fnmatchcase(path, pattern) for pattern in self._never):
+            return False
+        if self._never_routes and self._is_never_route(path):
+            return False
+        return self.settings.targets is None or bool(self.settings.targets(path))
+
+    def _is_never_route(self, path: str) -> bool:
+        from starlette.routing import Match
+
+        scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+        for route in getattr(self._in_place, "routes", ()):
+            if (
+                getattr(route, "endpoint", None) in self._never_routes
+                and route.matches(scope)[0] is not Match.NONE
+            ):
+                return True
+        return False
+
+    # Backend and operations
+
+    @property
+    def backend(self) -> Backend:
+        """The backend; its first call opens it. Raises ``SettingError`` for an unknown URL."""
+        if self._backend is None:
+            self._backend = open_backend(self.settings.backend, name=self.settings.name or "restive")
+        return self._backend
+
+    @property
+    def home(self) -> Path:
+        """The folder for what operations keep; with ``memory:`` one that goes with this object."""
+        if self._home is None:
+            if self.backend.shared:
+                self._home = home()
+            else:
+                self._home = Path(tempfile.mkdtemp(prefix="restive-"))
+                weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
+        return self._home
+
+    def operation(self, path: str, **options: Any) -> Callable[[F], F]:
+        """Make a function long work at ``path``: POST starts it, its state and parts are resources.
+
+        See docs/operations.md for the options. Returns the function itself. Needs ``restive[fastapi]``.
+        Raises ``SettingError`` for parameters that cannot be stored.
+        """
+
+        def declare(function: F) -> F:
+            if self._operations is None:
+                from .operations import Operations
+
+                self._operations = Operations(self)
+                if self._app is not None:
+                    self._operations.mount(self._app)
+            self._operations.declare(path, function, **options)
+            return function
+
+        return declare
+
+
+def changed(*targets: str, below: bool = False) -> None:
+    """Announce a change on the ``Restive`` of the request being served, or the only one there is.
+
+    Parameters as in ``Restive.changed``. Raises ``SettingError`` where there is none, or more than one.
+    """
+    live = _current.get()
+    if live is None:
+        found = list(_instances)
+        if len(found) != 1:
+            raise SettingError(
+                f"There are {len(found)} Restive instances: call changed() on the one you mean."
+            )
+        live = found[0]
+    live.changed(*targets, below=below)
+
+
+def _tell(hub: Hub, changes: tuple[Change, ...] | None) -> None:
+    if changes is None:
+        hub.announce_all()
+    else:
+        hub.announce(changes)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

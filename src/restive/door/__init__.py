@@ -1,0 +1,1 @@
+"""The front door: is this request a watch? Else it is the app's."""

@@ -1,0 +1,139 @@
+"""What the parts of the front door share: settings, the hub of this loop, and how a watch begins."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from ..errors import Problem
+from ..http.fields import Fields, get
+from ..http.invalidation import Change
+from ..http.key import Neutral, RequestKey, look_scope, request_key
+from ..http.origin import same_origin
+from ..hub.hub import Hub
+from ..hub.look import ASGIApp
+from ..hub.watch import Watch
+from ..settings import Settings
+from ..transports.outlet import Outlet
+from .cookies import CookieIndex
+
+log = logging.getLogger("restive.door")
+
+Scope = Mapping[str, Any]
+
+
+class Live(Protocol):
+    """What the front door needs of ``Restive``."""
+
+    settings: Settings
+
+    def hub(self) -> Hub:
+        """The hub of the running loop, made on first use."""
+        ...
+
+    def current_hub(self) -> Hub | None:
+        """The hub of the running loop, where there is one."""
+        ...
+
+    def announce(self, changes: Iterable[Change]) -> None:
+        """Tell every hub of this process and every other process."""
+        ...
+
+    def may_watch(self, path: str) -> bool:
+        """Whether ``never`` and ``targets=`` leave this path watchable."""
+        ...
+
+
+class Core:
+    """Shared by all parts of one front door."""
+
+    def __init__(self, app: ASGIApp, live: Live) -> None:
+        self.app = app
+        self.live = live
+        self.settings = live.settings
+        self.neutral = Neutral(neutral=live.settings.neutral, ignore_cookies=live.settings.ignore_cookies)
+        self.cookies = CookieIndex()
+        self._connections: Counter[str] = Counter()
+
+    def retry_ms(self) -> int:
+        """Milliseconds after which a client comes back when the server stops, jittered."""
+        return round(self.settings.retry * (0.5 + random.random()) * 1000)  # noqa: S311 - it only spreads load
+
+    def peer_of(self, scope: Scope) -> str:
+        """The address that a connection is counted for."""
+        client = scope.get("client")
+        return str(client[0]) if client else ""
+
+    def enter(self, scope: Scope) -> str:
+        """Count one more live connection. Raises ``Problem`` 429 or 503; ``leave`` is its opposite."""
+        peer = self.peer_of(scope)
+        hub = self.live.current_hub()
+        if hub is not None and hub.draining:
+            raise Problem(503, detail="The server is stopping. Come back.", headers={"Retry-After": "1"})
+        if self._connections[peer] >= self.settings.max_connections:
+            log.warning(
+                "%s has %d live connections: refused (max_connections)", peer, self._connections[peer]
+            )
+            raise Problem(
+                429,
+                "Too many connections",
+                "This address has too many live connections. Watch many resources over one socket.",
+                headers={"Retry-After": "5"},
+            )
+        self._connections[peer] += 1
+        return peer
+
+    def leave(self, peer: str) -> None:
+        """A live connection is over."""
+        self._connections[peer] -= 1
+        if not self._connections[peer]:
+            del self._connections[peer]
+
+    def key(self, scope: Scope, target: str | None = None, headers: Fields = ()) -> RequestKey:
+        """The key of the GET that ``scope`` (or a frame on it) stands for. Raises ``Problem`` 400."""
+        return request_key(scope, self.neutral, extra=self.settings.key, target=target, headers=headers)
+
+    def watch(
+        self,
+        outlet: Outlet,
+        scope: Scope,
+        *,
+        cursor: str | None,
+        target: str | None = None,
+        headers: Fields = (),
+        patch: bool = False,
+    ) -> Watch:
+        """Begin a watch. Raises ``Problem`` where it is not allowed or one too many."""
+        key = self.key(scope, target, headers)
+        if not self.live.may_watch(key.path):
+            raise Problem(
+                403, "Not watchable", f"{key.path} is not among the targets that may be watched. GET it."
+            )
+        return self.live.hub().watch(key, outlet, cursor=cursor, patch=patch, audience=self._audience(key))
+
+    def _audience(self, key: RequestKey) -> str | None:
+        if self.settings.audience is None:
+            return None
+        try:
+            return self.settings.audience(look_scope(key, state=None, app=None, reason="audience"))
+        except Exception:
+            log.exception("audience= raised for %s; the watch shares nothing", key.path)
+            return None
+
+    def cors(self, scope: Scope) -> Fields:
+        """What lets a page of an allowed origin read a live answer (design 4.2)."""
+        fields: Fields = tuple(scope["headers"])
+        origin = get(fields, b"origin")
+        if origin is None or origin not in self.settings.allow_origins:
+            return ()
+        if same_origin(origin, get(fields, b"host") or ""):
+            return ()
+        return (
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", b"etag, location, retry-after, preference-applied, link"),
+            (b"vary", b"origin"),
+        )

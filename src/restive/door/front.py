@@ -1,0 +1,136 @@
+"""The front door of one app: an ASGI application round the app's own (design section 5).
+
+A watch is served here; a plain read passes with validators, a write is announced; all else passes.
+"""
+
+from __future__ import annotations
+
+from ..errors import Problem
+from ..http.invalidation import is_safe
+from ..hub.hub import Hub
+from ..hub.look import ASGIApp
+from ..transports.answers import respond_problem
+from ..transports.outlet import Message, Receive, Send
+from .core import Core, Live, Scope
+from .own import Own
+from .plain import Passage
+from .socket import Sockets
+from .unsafe import Writes
+from .watching import Watching
+
+
+class FrontDoor:
+    """Decides what each request is."""
+
+    def __init__(self, app: ASGIApp, live: Live) -> None:
+        self.app = app
+        self._live = live
+        self._core = Core(app, live)
+        self._watching = Watching(self._core)
+        self._own = Own(self._core, self._watching)
+        self._writes = Writes(self._core)
+        self._sockets = Sockets(self._core, self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI call of type ``http`` or ``websocket``."""
+        if "restive" in scope:  # what only looks may say
+            scope = {name: value for name, value in scope.items() if name != "restive"}
+        if scope["type"] == "websocket":
+            if self._own.name(scope) == "live":
+                await self._sockets.serve(scope, receive, send)
+            else:
+                await self._core.app(scope, receive, send)
+            return
+        answer = Started(send)
+        try:
+            await self._http(scope, receive, answer)
+        except Problem as problem:
+            if answer.started:
+                raise
+            await respond_problem(send, problem, self._core.cors(scope))
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        own = self._own.name(scope)
+        if own is not None:
+            await self._own.serve(own, scope, receive, send)
+            return
+        method = scope["method"]
+        if method == "GET":
+            asked, scope = self._watching.asked(scope)
+            if asked is not None:
+                if await self._watching.serve(asked, scope, receive, send):
+                    return
+                send = never_stored(send)
+        await self._pass(scope, receive, send, safe=is_safe(method))
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, *, safe: bool) -> None:
+        hub = self._live.current_hub()
+        if hub is not None:
+            send = Foreground(hub, send)
+        try:
+            if not safe:
+                await self._writes.serve(scope, receive, send)
+            elif scope["method"] in {"GET", "HEAD"}:
+                passage = Passage(self._core, scope, send)
+                try:
+                    await self._core.app(scope, receive, passage.send)
+                finally:
+                    await passage.settle()
+            else:
+                await self._core.app(scope, receive, send)
+        finally:
+            if isinstance(send, Foreground):
+                send.over()
+
+
+class Started:
+    """A ``send`` that knows whether the response has begun."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        """Send."""
+        self.started = True
+        await self._send(message)
+
+
+class Foreground:
+    """A user's own request, to which looks give way until its response begins (design 2.4)."""
+
+    __slots__ = ("_hub", "_send")
+
+    def __init__(self, hub: Hub, send: Send) -> None:
+        self._hub: Hub | None = hub
+        self._send = send
+        hub.foreground(+1)
+
+    async def __call__(self, message: Message) -> None:
+        """Send."""
+        self.over()
+        await self._send(message)
+
+    def over(self) -> None:
+        """The response has begun, or never will."""
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.foreground(-1)
+
+
+def never_stored(send: Send) -> Send:
+    """The client's own GET in answer to a watch must not be stored (design 4.2)."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [
+                (name, value)
+                for name, value in message.get("headers", ())
+                if name.lower() != b"cache-control"
+            ]
+            message = {**message, "headers": [*kept, (b"cache-control", b"no-store")]}
+        await send(message)
+
+    return marked

@@ -1,0 +1,151 @@
+"""A plain GET on its way through: an entity tag, 304, and privacy by default (design 2.1, 4.1).
+
+Nothing is held back that could be long: a body without a length passes as soon as it proves to come
+in pieces, and the head of a slow one is not kept waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..http.fields import Fields, get, media_matches
+from ..http.sharing import private_by_default, shareable
+from ..http.validators import decoded, make_tag, none_match, not_modified_fields, weaken
+from ..settings import UNWATCHABLE
+from ..transports.answers import body, start
+from ..transports.outlet import Message, Send
+from .core import Core, Scope
+
+MAX_TAGGED = 1_048_576
+"""Bytes of the largest response that is held for a moment to give it a tag."""
+
+
+class Passage:
+    """The ``send`` of one GET or HEAD."""
+
+    __slots__ = (
+        "_chunks",
+        "_core",
+        "_fields",
+        "_flush",
+        "_held",
+        "_link",
+        "_request",
+        "_scope",
+        "_send",
+        "_size",
+    )
+
+    def __init__(self, core: Core, scope: Scope, send: Send) -> None:
+        self._core = core
+        self._scope = scope
+        self._send = send
+        self._request: Fields = tuple(scope["headers"])
+        self._fields: Fields = ()
+        self._held: Message | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._flush: asyncio.Task[None] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Take one of the app's messages."""
+        if self._flush is not None:
+            await self._flush
+            self._flush = None
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif self._held is None:
+            await self._send(message)
+        elif message["type"] == "http.response.body":
+            await self._take(message)
+        else:  # an extension of the server's, such as a path to send: not ours to hold
+            await self._release()
+            await self._send(message)
+
+    async def _begin(self, message: Message) -> None:
+        self._fields = fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+        status = message["status"]
+        self._core.cookies.answered(self._request, fields)
+        kind = get(fields, b"content-type")
+        settings = self._core.settings
+        watchable = media_matches(kind, settings.watchable) and not media_matches(kind, UNWATCHABLE)
+        added = self._additions(status, watchable=watchable)
+        message = {**message, "headers": [*message.get("headers", ()), *added]}
+        if not (watchable and status == 200 and self._scope["method"] == "GET" and self._may_tag()):
+            await self._send(message)
+            return
+        self._held = message
+        if get(fields, b"content-length") is None:
+            # Whole in its first message? That shows at once or not at all.
+            asyncio.get_running_loop().call_soon(self._flush_head)
+
+    def _may_tag(self) -> bool:
+        fields = self._fields
+        if get(fields, b"etag") is not None or get(fields, b"content-range") is not None:
+            return False
+        length = get(fields, b"content-length")
+        return length is None or (length.isascii() and length.isdigit() and int(length) <= MAX_TAGGED)
+
+    def _additions(self, status: int, *, watchable: bool) -> Fields:
+        added: list[tuple[bytes, bytes]] = []
+        settings, fields = self._core.settings, self._fields
+        if private_by_default(self._request, fields, settings.watchable, UNWATCHABLE):
+            added.append((b"cache-control", b"private, no-cache"))
+        if watchable and status == 200 and self._core.live.may_watch(self._scope["path"]):
+            root = self._scope.get("root_path") or ""
+            added.append(
+                (b"link", f'<{root}{settings.prefix}/live>; rel="monitor"'.encode("latin-1", "replace"))
+            )
+            # A shared cache is told of no negotiation that the query spelling does not need.
+            if not shareable(status, fields):
+                added.append((b"vary", b"Accept, Prefer"))
+        return tuple(added)
+
+    def _flush_head(self) -> None:
+        if self._held is not None and not self._chunks:
+            self._flush = asyncio.ensure_future(self._release())
+
+    async def _release(self) -> None:
+        """Send what was held as it is."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        await self._send(held)
+        if self._chunks:
+            await self._send(body(b"".join(self._chunks), more=True))
+
+    async def _take(self, message: Message) -> None:
+        self._chunks.append(message.get("body", b""))
+        self._size += len(self._chunks[-1])
+        more = message.get("more_body", False)
+        if not more:
+            await self._finish()
+        elif self._size > MAX_TAGGED or get(self._fields, b"content-length") is None:
+            await self._release()
+
+    async def _finish(self) -> None:
+        held, self._held = self._held, None
+        assert held is not None
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        coding = get(self._fields, b"content-encoding")
+        plain = decoded(data, coding, MAX_TAGGED * 8)
+        headers: list[tuple[bytes, bytes]] = held["headers"]
+        if plain is not None:
+            tag = make_tag(plain) if coding in {None, "identity"} else weaken(make_tag(plain))
+            headers.append((b"etag", tag.encode()))
+            asked = get(self._request, b"if-none-match")
+            if asked is not None and none_match(asked, tag):
+                await self._send(
+                    start(304, not_modified_fields(tuple((bytes(k).lower(), bytes(v)) for k, v in headers)))
+                )
+                await self._send(body(b""))
+                return
+        await self._send(held)
+        await self._send(body(data))
+
+    async def settle(self) -> None:
+        """The app's call is over: nothing stays held."""
+        if self._flush is not None:
+            await self._flush
+        if self._held is not None:
+            await self._release()

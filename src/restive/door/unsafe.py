@@ -1,0 +1,131 @@
+"""An unsafe request on its way through: what it changes is announced (design 2.2), If-Match kept (4.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from ..errors import Problem
+from ..http.fields import Fields, get
+from ..http.invalidation import Change, changed_by
+from ..http.targets import normalize, scope_target
+from ..http.validators import if_match_is_ours, parse_tags, same
+from ..hub.look import Answer, Look
+from ..hub.rendering import from_answer
+from ..transports.outlet import Message, Receive, Send
+from .core import Core, Scope
+
+log = logging.getLogger("restive.door")
+
+
+class Writes:
+    """Runs unsafe requests of one front door."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app, and announce what it changed: when its response was sent, and when it returned.
+
+        FastAPI commits in endpoints, background tasks and ``yield`` dependencies, the last of which
+        end just before the call returns. Raises ``Problem`` 412.
+        """
+        async with self._condition(scope):
+            await self._run(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status: int | None = None
+        fields: Fields = ()
+
+        async def watch(message: Message) -> None:
+            nonlocal status, fields
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+                self._core.cookies.answered(tuple(scope["headers"]), fields)
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+            if last:
+                self._announce(scope, status, fields)
+
+        try:
+            await self._core.app(scope, receive, watch)
+        finally:
+            self._announce(scope, status, fields)
+
+    def _announce(self, scope: Scope, status: int | None, fields: Fields) -> None:
+        settings = self._core.settings
+        if settings.changes is not None:
+            changes = self._own_rule(scope, status, fields)
+        else:
+            changes = _changes(scope, status, fields, ancestors=settings.ancestors)
+        if changes:
+            self._core.live.announce(changes)
+
+    def _own_rule(self, scope: Scope, status: int | None, fields: Fields) -> tuple[Change, ...]:
+        rule = self._core.settings.changes
+        assert rule is not None
+        said = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+        try:
+            return tuple(
+                Change(normalize(path).partition("?")[0]) for path in rule(scope, status or 500, said)
+            )
+        except Exception:
+            log.exception("changes= raised for %s %s; the usual rule is used", scope["method"], scope["path"])
+            return _changes(scope, status, fields, ancestors=self._core.settings.ancestors)
+
+    @asynccontextmanager
+    async def _condition(self, scope: Scope) -> AsyncIterator[None]:
+        """One writer at a time per URI, where If-Match names tags that only Restive can judge."""
+        asked = get(tuple(scope["headers"]), b"if-match")
+        if asked is None or not if_match_is_ours(asked):
+            yield
+            return
+        name = (id(asyncio.get_running_loop()), scope["path"])
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with lock:
+            await self._check(scope, parse_tags(asked) or [])
+            yield
+
+    async def _check(self, scope: Scope, tags: Iterable[str]) -> None:
+        """Raises ``Problem`` 412 where the representation that this client would get has none of ``tags``."""
+        core = self._core
+        loop = asyncio.get_running_loop()
+        hub = core.live.hub()
+        answered: asyncio.Future[Answer] = loop.create_future()
+        look = Look(
+            core.app,
+            hub.scope_of(core.key(scope), "condition"),
+            core.settings.max_representation,
+            lambda answer: None if answered.done() else answered.set_result(answer),
+        )
+        look.start(core.settings.look_timeout, hub.tasks)
+        try:
+            answer = await answered
+        finally:
+            look.cancel()
+        current = from_answer(answer).etag if 200 <= answer.status < 300 and answer.whole else None
+        if current is None or not any(same(tag, current) for tag in tags):
+            headers = {"ETag": current} if current else {}
+            raise Problem(
+                412,
+                detail="The resource has changed since you read it. GET it again and repeat.",
+                headers=headers,
+            )
+
+
+def _changes(scope: Scope, status: int | None, fields: Fields, *, ancestors: bool) -> tuple[Change, ...]:
+    try:
+        target = scope_target(scope)
+    except Problem:
+        return ()  # what cannot be named cannot be watched
+    authority = get(tuple(scope["headers"]), b"host") or ""
+    root = scope.get("root_path") or ""
+    scheme = scope.get("scheme") or "http"
+    return changed_by(
+        scope["method"], target, authority, scheme, status, fields, ancestors=ancestors, root=root
+    )

@@ -1,0 +1,238 @@
+"""Watches over HTTP: both spellings, and many resources on one response (design 4.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import Problem
+from ..http.fields import Fields, get, media_type
+from ..http.live import LIVE_TYPES, LiveRequest, header_live, multi, query_live
+from ..http.targets import check, scope_target
+from ..hub.watch import Watch
+from ..transports import longpoll
+from ..transports.forms import EventStream, Form, FramedEventStream, Lines
+from ..transports.outlet import Message, Outlet, Receive, Send
+from ..transports.stream import Stream
+from ..wire import messages
+from .core import Core, Scope
+
+MAX_BODY = 1_048_576
+
+
+class Watching:
+    """Serves watches over HTTP for one front door."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def asked(self, scope: Scope) -> tuple[LiveRequest | None, Scope]:
+        """The watch that a GET asks for, and the request without it. Raises ``Problem`` 400."""
+        query: bytes = scope.get("query_string") or b""
+        if b"live=" in query:
+            asked, rest = query_live(query)
+            if asked is not None:
+                return asked, {**scope, "query_string": rest}
+        for name, _ in scope["headers"]:
+            if name in {b"accept", b"prefer"}:
+                return header_live(tuple(scope["headers"])), scope
+        return None, scope
+
+    async def serve(self, asked: LiveRequest, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Serve the watch. False: the client's own GET must be answered instead, never to be stored."""
+        if asked.spelling == "header":
+            if not self._core.live.may_watch(scope_target(scope).partition("?")[0]):
+                return False
+            if await Probe(self._core, asked).passes(scope, receive, send):
+                return True
+        peer = self._core.enter(scope)
+        try:
+            if asked.mode == "long-poll":
+                return await self._long_poll(asked, scope, peer, receive, send)
+            form: Form = EventStream() if asked.mode == "sse" else Lines()
+            await self._stream(form, peer, scope).serve(
+                lambda outlet: [self._core.watch(outlet, scope, cursor=asked.etag)],
+                receive,
+                send,
+                single=True,
+            )
+            return True
+        finally:
+            self._core.leave(peer)
+
+    def _stream(self, form: Form, peer: str, scope: Scope) -> Stream:
+        return Stream(self._core.live.hub(), form, peer, self._core.retry_ms, self._core.cors(scope))
+
+    async def _long_poll(
+        self, asked: LiveRequest, scope: Scope, peer: str, receive: Receive, send: Send
+    ) -> bool:
+        settings = self._core.settings
+        outcome = await longpoll.serve(
+            self._core.live.hub(),
+            peer,
+            lambda outlet: self._core.watch(outlet, scope, cursor=asked.etag),
+            receive,
+            send,
+            wait=min(settings.wait if asked.wait is None else asked.wait, settings.max_wait),
+            preference=asked.spelling == "header",
+            extra=self._core.cors(scope),
+        )
+        return isinstance(outcome, longpoll.Told)
+
+    async def serve_many(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Many resources on one response, named in the query or by watch frames. Raises ``Problem``."""
+        form = self._form_of_many(scope)
+        if scope["method"] == "POST":
+            wanted = self._frames(await read_body(receive, MAX_BODY))
+        else:
+            wanted = [
+                messages.Watch(target, etag=etag) for target, etag in multi(scope.get("query_string") or b"")
+            ]
+        if not 1 <= len(wanted) <= self._core.settings.max_watches:
+            raise Problem(
+                400, "Nothing to watch" if not wanted else "Too many watches",
+                f"Name 1 to {self._core.settings.max_watches} resources: ?live=sse&watch=/a&watch=/b",
+            )  # fmt: skip
+        base = scope_target({**scope, "query_string": b""})
+        frames = {check(frame.target, base): frame for frame in wanted}
+        peer = self._core.enter(scope)
+        try:
+            stream = self._stream(form, peer, scope)
+            await stream.serve(
+                lambda outlet: self._begin_many(outlet, scope, frames), receive, send, single=False
+            )
+        finally:
+            self._core.leave(peer)
+
+    def _begin_many(
+        self, outlet: Outlet, scope: Scope, frames: Mapping[str, messages.Watch]
+    ) -> Sequence[Watch]:
+        watches: list[Watch] = []
+        try:
+            for target, frame in frames.items():
+                cursor, headers, patch = frame.etag, frame.headers, frame.patch
+                watch = self._core.watch(
+                    outlet, scope, cursor=cursor, target=target, headers=headers, patch=patch
+                )
+                watches.append(watch)
+        except Problem:
+            for watch in watches:
+                watch.close()
+            raise
+        return watches
+
+    def _form_of_many(self, scope: Scope) -> Form:
+        mode = b""
+        for part in (scope.get("query_string") or b"").split(b"&"):
+            if part.startswith(b"live="):
+                mode = part[5:]
+        if not mode:
+            asked = header_live(tuple(scope["headers"]))
+            mode = asked.mode.encode() if asked is not None else b""
+        if mode == b"sse":
+            return FramedEventStream()
+        if mode == b"ndjson":
+            return Lines()
+        raise Problem(
+            400, "Which transport?",
+            "Open a WebSocket here, or add live=sse or live=ndjson and watch=/path for each resource.",
+        )  # fmt: skip
+
+    def _frames(self, data: bytes) -> list[messages.Watch]:
+        limits = messages.Limits(socket_headers=self._core.settings.socket_headers)
+        frames = []
+        for line in data.splitlines():
+            if not line.strip():
+                continue
+            try:
+                frame = messages.parse(line, limits=limits)
+            except messages.Rejected as rejected:
+                raise rejected.problem from None
+            if not isinstance(frame, messages.Watch):
+                raise Problem(400, "Not a watch", 'Send watch frames, one a line: {"watch": "/orders/3"}')
+            frames.append(frame)
+        return frames
+
+
+class Probe:
+    """The client's own GET, for a header-spelled watch: an app that speaks the live type itself keeps it."""
+
+    def __init__(self, core: Core, asked: LiveRequest) -> None:
+        self._core = core
+        self._asked = asked
+        self._decided = asyncio.Event()
+        self._own = False
+        self._over = False
+
+    async def passes(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Ask the app; True where it answered by itself, to the end."""
+
+        async def judge(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._own = self._is_own(message)
+            elif not message.get("more_body", False):
+                self._over = True
+            if self._own:
+                await send(message)
+            if self._own or self._over:
+                self._decided.set()
+
+        task = asyncio.ensure_future(self._run(scope, receive, judge))
+        try:
+            await self._decided.wait()
+            if self._own:
+                await task
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not self._own:
+            # Its background work goes on beside the watch.
+            hub = self._core.live.hub()
+            hub.tasks.add(task)
+            task.add_done_callback(hub.tasks.discard)
+        return self._own
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked_once = False
+
+        async def no_body() -> Message:
+            # The watch reads the disconnect itself once it has begun.
+            nonlocal asked_once
+            if self._own or not asked_once:
+                asked_once = True
+                return await receive()
+            await self._decided.wait()
+            return await receive() if self._own else {"type": "http.disconnect"}
+
+        try:
+            await self._core.app(scope, no_body, send)
+        except Exception:
+            if self._own:
+                raise
+            # The look that follows meets the same and judges it.
+        finally:
+            self._decided.set()
+
+    def _is_own(self, message: Message) -> bool:
+        fields: Fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+        if self._asked.mode == "long-poll":
+            applied = get(fields, b"preference-applied") or ""
+            return "wait" in {part.partition("=")[0].strip().lower() for part in applied.split(",")}
+        return LIVE_TYPES.get(media_type(get(fields, b"content-type"))) == self._asked.mode
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body of a request. Raises ``Problem`` 413, or 400 where it was cut off."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message: dict[str, Any] = dict(await receive())
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "Incomplete request")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise Problem(413, detail=f"At most {limit} bytes.")
+        if not message.get("more_body", False):
+            return b"".join(chunks)

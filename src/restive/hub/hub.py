@@ -1,0 +1,228 @@
+"""The hub of one event loop: who watches what, which looks run, and what an announcement reaches.
+
+It starts nothing before the first watch and holds nothing after the last. Only its own loop calls
+it. Nothing here awaits, so that no state can change between a check and what follows from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from ..errors import Problem
+from ..http.invalidation import Change
+from ..http.key import RequestKey, look_scope
+from ..http.targets import ancestors
+from ..settings import Settings
+from .gate import Gate
+from .look import ASGIApp
+from .resource import Resource
+from .variant import Variant
+from .watch import Sink, Watch
+
+__all__ = ["Draining", "Hub"]
+
+
+class Draining(Protocol):
+    """A connection that the hub asks to end when the server stops."""
+
+    def drain(self) -> None:
+        """Say when to come back, and end."""
+        ...
+
+
+class Hub:
+    """All watches of one loop."""
+
+    log = logging.getLogger("restive.hub")
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        *,
+        state: Callable[[], Mapping[str, Any] | None],
+        owner: Any = None,
+        on_use: Callable[[Hub], None] = lambda _: None,
+        on_idle: Callable[[Hub], None] = lambda _: None,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.loop = asyncio.get_running_loop()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.connections: set[Draining] = set()
+        self.draining = False
+        self._state = state
+        self._owner = owner
+        self._on_use, self._on_idle = on_use, on_idle
+        self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
+        self._pump_timer: asyncio.TimerHandle | None = None
+        self._resources: dict[tuple[str, str, str], Resource] = {}
+        self._paths: dict[str, set[Resource]] = {}
+        self._below: dict[str, set[Resource]] = {}
+        self._groups: dict[str, set[Variant]] = {}
+        self._claims: dict[tuple[str, str], int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Hub resources={len(self._resources)} looks={self._gate.running} waiting={len(self._gate)}>"
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def now(self) -> float:
+        """Seconds of the loop's clock."""
+        return self.loop.time()
+
+    # Watches
+
+    def watch(
+        self,
+        key: RequestKey,
+        sink: Sink,
+        *,
+        cursor: str | None = None,
+        patch: bool = False,
+        audience: str | None = None,
+    ) -> Watch:
+        """Begin a watch: registered before its first look, so that no change is missed.
+
+        ``cursor`` is the tag that the client has. Raises ``Problem`` 429 for too many variants.
+        """
+        watch = Watch(sink, key, cursor, patch=patch, audience=audience)
+        name = (key.scheme, key.authority, key.target)
+        resource = self._resources.get(name)
+        fresh = resource is None
+        if resource is None:
+            resource = Resource(self, key)
+        resource.join(watch)
+        if fresh:
+            self._add(name, resource)
+        return watch
+
+    def _add(self, name: tuple[str, str, str], resource: Resource) -> None:
+        first = not self._resources
+        self._resources[name] = resource
+        self._paths.setdefault(resource.path, set()).add(resource)
+        for path in ("/", resource.path, *ancestors(resource.path)):
+            self._below.setdefault(path, set()).add(resource)
+        if first:
+            self._on_use(self)
+
+    def drop(self, resource: Resource) -> None:
+        """``resource`` has no watch any more."""
+        name = (resource.scheme, resource.authority, resource.target)
+        if self._resources.get(name) is not resource:
+            return
+        del self._resources[name]
+        _discard(self._paths, resource.path, resource)
+        for path in {"/", resource.path, *ancestors(resource.path)}:
+            _discard(self._below, path, resource)
+        if not self._resources:
+            self._idle()
+
+    def _idle(self) -> None:
+        if self._pump_timer is not None:
+            self._pump_timer.cancel()
+            self._pump_timer = None
+        self._on_idle(self)
+
+    def claim(self, path: str, owner: str) -> None:
+        """Count one more variant of ``path`` for ``owner``. Raises ``Problem`` 429."""
+        count = self._claims.get((path, owner), 0)
+        if count >= self.settings.max_variants:
+            raise Problem(
+                429, "Too many variants", f"You already watch {count} variants of {path}. Unwatch one first."
+            )
+        self._claims[path, owner] = count + 1
+
+    def unclaim(self, path: str, owner: str) -> None:
+        """The opposite of ``claim``."""
+        count = self._claims.get((path, owner), 0) - 1
+        if count > 0:
+            self._claims[path, owner] = count
+        else:
+            self._claims.pop((path, owner), None)
+
+    # Announcements
+
+    def announce(self, changes: Iterable[Change]) -> None:
+        """Look again at what ``changes`` name, each resource once."""
+        resources: dict[Resource, None] = {}
+        variants: dict[Variant, None] = {}
+        for change in changes:
+            if change.group:
+                variants.update(dict.fromkeys(self._groups.get(change.group, ())))
+                continue
+            index = self._below if change.below else self._paths
+            resources.update(dict.fromkeys(index.get(change.path, ())))
+        for resource in resources:
+            resource.announce()
+        for variant in variants:
+            variant.announce()
+
+    def announce_all(self) -> None:
+        """Announcements may have been lost: look at everything again."""
+        self.announce([Change("/", below=True)])
+
+    def join_groups(self, variant: Variant, groups: Iterable[str]) -> None:
+        """``variant`` is looked at when one of ``groups`` is invalidated."""
+        for group in groups:
+            self._groups.setdefault(group, set()).add(variant)
+
+    def leave_groups(self, variant: Variant, groups: Iterable[str]) -> None:
+        """The opposite of ``join_groups``."""
+        for group in groups:
+            _discard(self._groups, group, variant)
+
+    # Looks
+
+    def scope_of(self, key: RequestKey, reason: str) -> dict[str, Any]:
+        """The ASGI scope of a look, built from ``key`` alone."""
+        return look_scope(key, state=self._state(), app=self._owner, reason=str(reason))
+
+    def enqueue(self, variant: Variant, principal: str) -> None:
+        """``variant`` wants to look."""
+        self._gate.put(principal, variant, self.now())
+        self._pump()
+
+    def look_ended(self) -> None:
+        """A look is over; the next may begin."""
+        self._gate.free()
+        self._pump()
+
+    def foreground(self, change: int) -> None:
+        """A user's own request begins (+1) or its response does (-1): looks give way to it."""
+        self._gate.foreground += change
+        if change < 0 and not self._gate.foreground:
+            self._pump()
+
+    def _pump(self) -> None:
+        while (variant := self._gate.take(self.now())) is not None:
+            if not variant.begin():
+                self._gate.free()
+        if self._gate.running < self._gate.limit and self._pump_timer is None:
+            at = self._gate.next_time(self.now())
+            if at is not None:
+                self._pump_timer = self.loop.call_at(at, self._pump_later)
+
+    def _pump_later(self) -> None:
+        self._pump_timer = None
+        self._pump()
+
+    # Shutdown
+
+    def drain(self) -> None:
+        """The server stops: every connection says when to come back and ends."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+
+def _discard(index: dict[str, set[Any]], name: str, item: Any) -> None:
+    found = index.get(name)
+    if found is not None:
+        found.discard(item)
+        if not found:
+            del index[name]

@@ -1,0 +1,305 @@
+"""A variant: those watches of a resource that share one rendering, and the loop that keeps it fresh.
+
+Who may share is decided for each response before a byte is written (design 2.1): whom a response
+may not reach is moved to a variant of its own, where it gets a look with its own request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..http.freshness import is_final, lifetime
+from ..http.invalidation import cache_groups
+from ..http.key import RequestKey
+from ..http.sharing import per_watcher, selects, shareable, vary
+from ..http.validators import same
+from .look import Answer, Look
+from .rendering import Rendering
+from .schedule import Reason, Schedule
+from .verdict import Found, Later, Over, judge
+from .watch import FINAL, End, Watch
+
+if TYPE_CHECKING:
+    from .resource import Resource
+
+log = logging.getLogger("restive.hub")
+
+
+class Kind(Enum):
+    """Why the members of a variant may share."""
+
+    REQUEST = "their requests are the same"
+    SHARED = "a shared cache could reuse the response without asking"
+    AUDIENCE = "the app says so and their own looks agreed"
+    SOLO = "they may not: there is one"
+
+
+class Variant:
+    """Members by request, the current rendering, and when to look again."""
+
+    __slots__ = (
+        "_asked",
+        "_look",
+        "_queued",
+        "_timer",
+        "audience",
+        "exemplar",
+        "groups",
+        "kind",
+        "members",
+        "owner",
+        "rendering",
+        "resource",
+        "schedule",
+        "vary",
+        "waiting",
+    )
+
+    def __init__(self, resource: Resource, key: RequestKey, kind: Kind = Kind.REQUEST) -> None:
+        self.resource = resource
+        self.exemplar = key
+        self.kind = kind
+        self.owner = ""
+        self.audience: str | None = None
+        self.vary: frozenset[bytes] = frozenset()
+        self.groups: frozenset[str] = frozenset()
+        self.rendering: Rendering | None = None
+        self.members: dict[RequestKey, dict[Watch, None]] = {}
+        self.waiting: list[Watch] = []
+        self.schedule = Schedule(resource.hub.settings, resource.hub.now())
+        self._timer: asyncio.TimerHandle | None = None
+        self._look: Look | None = None
+        self._queued = False
+        self._asked: RequestKey | None = None
+
+    def __iter__(self) -> Iterator[Watch]:
+        for watches in list(self.members.values()):
+            yield from list(watches)
+
+    @property
+    def asker(self) -> RequestKey:
+        """The most recent member's request."""
+        return next(reversed(self.members))
+
+    # Members
+
+    def join(self, watch: Watch) -> None:
+        """Take ``watch`` in; it is told at once, or after a look that begins from now on."""
+        watches = self.members.pop(watch.key, None) or {}
+        watches[watch] = None
+        self.members[watch.key] = watches
+        watch.variant = self
+        if self._serves(watch):
+            watch.sink.ready(watch)
+            return
+        self.waiting.append(watch)
+        self.schedule.want(self.resource.hub.now())
+        self.arm()
+
+    def _serves(self, watch: Watch) -> bool:
+        """Whether what is held answers a new member without a look.
+
+        Where a credential is involved the right is checked first; a cursor that is not ours may
+        be newer than what we hold.
+        """
+        rendering = self.rendering
+        if rendering is None or not self.schedule.fresh:
+            return False
+        if self.kind is not Kind.SHARED and watch.key.principal:
+            return False
+        return watch.cursor is None or watch.seen is not None or same(watch.cursor, rendering.etag)
+
+    def leave(self, watch: Watch) -> None:
+        """Let ``watch`` go; the last one takes the variant with it."""
+        watches = self.members.get(watch.key)
+        if watches is not None:
+            watches.pop(watch, None)
+            if not watches:
+                del self.members[watch.key]
+        if not self.members:
+            self.stop()
+            self.resource.drop(self)
+
+    def stop(self) -> None:
+        """No timer, no look, no place in the queue that counts."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+            self.resource.hub.look_ended()
+
+    # The refresh loop
+
+    def announce(self) -> None:
+        """Something may have changed."""
+        self.schedule.announce(self.resource.hub.now())
+        self.arm()
+
+    def arm(self) -> None:
+        """Set the timer to the next look that is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.schedule.due()
+        if due is None or self._queued or not self.members:
+            return
+        hub = self.resource.hub
+        if due.at <= hub.now():
+            self._enqueue()
+        else:
+            self._timer = hub.loop.call_at(due.at, self._enqueue)
+
+    def _enqueue(self) -> None:
+        if self.members and not self._queued:
+            self._queued = True
+            self.resource.hub.enqueue(self, self.asker.principal)
+
+    def begin(self) -> bool:
+        """The gate lets this variant look. False where there is nothing to look at any more."""
+        self._queued = False
+        hub, due = self.resource.hub, self.schedule.due()
+        if due is None or not self.members:
+            return False
+        if due.at > hub.now():
+            self.arm()
+            return False
+        if due.rights and self.kind is Kind.AUDIENCE:
+            self._dissolve()
+        self.schedule.begin(due, hub.now())
+        self._asked = key = self.asker
+        self._look = Look(
+            hub.app, hub.scope_of(key, due.reason), hub.settings.max_representation, self._looked
+        )
+        self._look.start(hub.settings.look_timeout, hub.tasks)
+        return True
+
+    def _dissolve(self) -> None:
+        """Everybody in an audience is looked for with their own request; those who agree join again."""
+        asker = self.asker
+        self.resource.rehome(watch for watch in self if watch.key != asker)
+
+    def _looked(self, answer: Answer) -> None:
+        hub, key = self.resource.hub, self._asked
+        self._look = None
+        hub.look_ended()
+        if key is None or key not in self.members:
+            # Whose request it was has left; nobody else may be judged by its answer.
+            self.schedule.again(hub.now())
+            self.arm()
+            return
+        verdict = judge(answer, absent_is_state=hub.settings.absent == "wait", now=time.time())
+        if isinstance(verdict, Later):
+            self._later(answer, verdict)
+        elif isinstance(verdict, Over):
+            self._over(key, answer, verdict)
+        else:
+            self._found(key, answer, verdict)
+
+    def _later(self, answer: Answer, verdict: Later) -> None:
+        hub = self.resource.hub
+        self.schedule.failed(hub.now(), verdict.retry_after)
+        log.info(
+            "A look at %s had no answer (%s); it is kept and tried again",
+            self.resource.target,
+            answer.error or answer.status,
+        )
+        self.arm()
+
+    def _over(self, key: RequestKey, answer: Answer, verdict: Over) -> None:
+        hub = self.resource.hub
+        self.schedule.again(hub.now())
+        if verdict.refused or self.kind is Kind.AUDIENCE:
+            mine = list(self.members.pop(key))
+        else:
+            self._keep(key, answer)
+            mine = list(self)
+            self.members.clear()
+        for watch in mine:
+            watch.ended(verdict.end)
+        if self.members:
+            self.arm()
+        else:
+            self.stop()
+            self.resource.drop(self)
+
+    def _found(self, key: RequestKey, answer: Answer, verdict: Found) -> None:
+        hub, due = self.resource.hub, self.schedule.in_flight
+        self._keep(key, answer)
+        rendering, before = verdict.rendering, self.rendering
+        # A representation that is not whole can change behind the part that was read.
+        unseen = rendering.fetch and not answer.whole and due is not None and due.reason is Reason.CHANGED
+        changed = before is None or unseen or not rendering.same_as(before)
+        if changed:
+            self.rendering = rendering
+        if self.schedule.done(
+            hub.now(), changed=changed and before is not None, lifetime=lifetime(answer.fields)
+        ):
+            log.warning(
+                "%s was different at %d looks that nobody announced: a timestamp or a nonce in it? "
+                "It is now looked at every %g s only. Leave that out, or call changed() when it changes.",
+                self.resource.target, 5, hub.settings.recheck,
+            )  # fmt: skip
+        self.resource.regroup(self, cache_groups(answer.fields))
+        self._tell(everybody=changed)
+        if is_final(answer.fields, hub.settings.final_after):
+            self._finish()
+            return
+        self.resource.settle(self)
+        self.arm()
+
+    def adopt(self, rendering: Rendering) -> None:
+        """Another variant's newer look, which these members may see as well."""
+        if self.rendering is None or not rendering.same_as(self.rendering):
+            self.rendering = rendering
+            self._tell(everybody=True)
+
+    def _tell(self, *, everybody: bool) -> None:
+        waiting, self.waiting = self.waiting, []
+        for watch in self if everybody else waiting:
+            if watch.variant is self:
+                watch.sink.ready(watch)
+
+    def _finish(self) -> None:
+        for watch in self:
+            watch.ended(End(FINAL))
+        # The members keep this variant until they have taken its last state.
+        self.stop()
+        self.members.clear()
+        self.resource.drop(self)
+
+    # Sharing
+
+    def _keep(self, key: RequestKey, answer: Answer) -> None:
+        """Keep those whom this response may reach, and move the others to looks of their own."""
+        if per_watcher(answer.fields):
+            self._keep_one(key)
+        elif self.kind is Kind.AUDIENCE and answer.status == 200:
+            return
+        elif shareable(answer.status, answer.fields):
+            self._keep_selected(key, vary(answer.fields) or frozenset())
+        else:
+            self.kind = Kind.REQUEST
+            self._move(watch for watch in self if watch.key is not key and watch.key != key)
+        self.exemplar = key
+
+    def _keep_one(self, key: RequestKey) -> None:
+        self.kind = Kind.SOLO
+        keeper = next(reversed(self.members[key]))
+        self._move((watch for watch in self if watch is not keeper), solo=True)
+
+    def _keep_selected(self, key: RequestKey, names: frozenset[bytes]) -> None:
+        if self.kind is Kind.SHARED and names == self.vary:
+            return  # each was compared when it joined
+        self.kind, self.vary = Kind.SHARED, names
+        self._move(watch for watch in self if watch.key is not key and not selects(names, key, watch.key))
+
+    def _move(self, watches: Iterable[Watch], *, solo: bool = False) -> None:
+        if len(self.members) > 1 or solo:
+            self.resource.rehome(watches, solo=solo)

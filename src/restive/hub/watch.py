@@ -1,0 +1,114 @@
+"""A watch: one client's wish to have a resource's latest rendering, and what it was last told.
+
+A cursor, not a queue (design 1.4): when the client can take something it gets what is current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..http.key import RequestKey
+from ..http.validators import same
+from .rendering import Rendering
+
+if TYPE_CHECKING:
+    from .variant import Variant
+
+FINAL: Mapping[str, Any] = {"status": 200}
+"""The end of a watch whose last state is final."""
+
+
+class Sink(Protocol):
+    """What a transport is to the hub."""
+
+    peer: str
+
+    def ready(self, watch: Watch) -> None:
+        """``watch`` has something to tell; called on the loop, must not block or raise."""
+        ...
+
+
+class State(NamedTuple):
+    """Tell the client this rendering; ``base`` is what it has, where it asked for patches."""
+
+    rendering: Rendering
+    base: Rendering | None
+
+
+class Current(NamedTuple):
+    """Tell the client that what it has is current."""
+
+    rendering: Rendering
+
+
+class End(NamedTuple):
+    """Tell the client that the watch is over, and why (a problem, or ``{"status": 200}``)."""
+
+    document: Mapping[str, Any]
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Event = State | Current | End
+
+
+class Watch:
+    """One member of a variant. Made by ``Hub.watch``; ``close`` ends it."""
+
+    __slots__ = ("audience", "cursor", "end", "key", "patch", "seen", "sink", "variant")
+
+    def __init__(
+        self,
+        sink: Sink,
+        key: RequestKey,
+        cursor: str | None,
+        *,
+        patch: bool = False,
+        audience: str | None = None,
+    ) -> None:
+        self.sink = sink
+        self.key = key
+        self.cursor = cursor
+        self.patch = patch
+        self.audience = audience
+        self.seen: Rendering | None = None
+        self.end: End | None = None
+        self.variant: Variant | None = None
+
+    @property
+    def on(self) -> str:
+        """The target, as events name it."""
+        return self.key.target
+
+    def take(self) -> list[Event]:
+        """What there is to tell now; what is taken counts as told."""
+        events: list[Event] = []
+        rendering = self.variant.rendering if self.variant is not None else None
+        # A problem ends the watch at once: nothing that was rendered before a right was
+        # withdrawn is told after it.
+        if rendering is not None and (self.end is None or self.end.document is FINAL):
+            self._take_state(rendering, events)
+        if self.end is not None:
+            events.append(self.end)
+            self.variant = None
+        return events
+
+    def _take_state(self, rendering: Rendering, events: list[Event]) -> None:
+        before, self.seen = self.seen, rendering
+        if before is None:
+            known = self.cursor is not None and same(self.cursor, rendering.etag)
+            events.append(Current(rendering) if known else State(rendering, None))
+        elif rendering is not before and not rendering.same_as(before):
+            events.append(State(rendering, before if self.patch else None))
+
+    def ended(self, end: End) -> None:
+        """The hub says that it is over; the sink is told."""
+        if self.end is None:
+            self.end = end
+            self.sink.ready(self)
+
+    def close(self) -> None:
+        """The client does not want it any more. May be called twice."""
+        variant, self.variant = self.variant, None
+        if variant is not None:
+            variant.leave(self)

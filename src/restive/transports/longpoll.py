@@ -1,0 +1,97 @@
+"""Long poll over plain ASGI: the representation as soon as its tag differs (design 4.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..http.fields import Fields
+from ..hub.hub import Hub
+from ..hub.rendering import Rendering
+from ..hub.watch import Current, End, State, Watch
+from .answers import BODY_FIELDS, live_fields, merged, respond, respond_end
+from .outlet import Outlet, Receive, Send, until_gone
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """The representation is not held here: the client's own GET must give it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """The response was sent, or there is nobody to send it to."""
+
+
+async def serve(
+    hub: Hub,
+    peer: str,
+    begin: Callable[[Outlet], Watch],
+    receive: Receive,
+    send: Send,
+    *,
+    wait: float,
+    preference: bool,
+    extra: Fields = (),
+) -> Fetch | Told:
+    """Wait up to ``wait`` seconds. ``preference``: asked with Prefer, so silence is a 304, else a 204."""
+    outlet = Outlet(hub, peer)
+    watch: Watch | None = None
+    reader: asyncio.Task[None] | None = None
+    applied: Fields = ((b"preference-applied", b"wait=%d" % wait),) if preference else ()
+    try:
+        watch = begin(outlet)
+        reader = asyncio.create_task(until_gone(receive, outlet))
+        outcome = await _outcome(outlet, hub.now, wait)
+    finally:
+        if reader is not None:
+            reader.cancel()
+        if watch is not None:
+            watch.close()
+        outlet.close()
+    if outlet.gone:
+        return Told()
+    if isinstance(outcome, State):
+        if outcome.rendering.fetch:
+            return Fetch()
+        await _tell(send, outcome.rendering, applied, extra)
+    elif isinstance(outcome, End):
+        await respond_end(send, outcome.document, merged(outcome.fields, extra))
+    else:
+        fields = (
+            live_fields(outcome.rendering.fields, b"")[1:] if outcome else ((b"cache-control", b"no-store"),)
+        )
+        tag: Fields = ((b"etag", outcome.rendering.etag.encode("latin-1")),) if outcome else ()
+        await respond(send, 304 if preference else 204, merged((*fields, *tag, *applied), extra))
+    return Told()
+
+
+async def _outcome(outlet: Outlet, now: Callable[[], float], wait: float) -> State | End | Current | None:
+    """The first state or end; at the end of the time what is known."""
+    current: Current | None = None
+    final = False
+    deadline = now() + wait
+    while not outlet.draining and (left := deadline - now()) > 0 and await outlet.wait(left):
+        if outlet.gone:
+            return None
+        for _, event in outlet.events():
+            if isinstance(event, State):
+                return event
+            if isinstance(event, Current):
+                current = event
+            elif current is None:
+                return event
+            else:
+                # It is final and the client has it: there is nothing to hurry back for.
+                final = True
+    return current if current is not None or final else None
+
+
+async def _tell(send: Send, rendering: Rendering, applied: Fields, extra: Fields) -> None:
+    own = tuple(
+        (name, value) for name, value in rendering.fields if name in BODY_FIELDS and name != b"content-length"
+    )
+    tag = ((b"etag", rendering.etag.encode("latin-1")),)
+    fields = (*own, *tag, *live_fields(rendering.fields, b"")[1:], *applied)
+    await respond(send, rendering.status, merged(fields, extra), rendering.body)

@@ -1,0 +1,97 @@
+"""Event streams and NDJSON over plain ASGI: one resource, or many on one response (design 4.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ..http.fields import Fields
+from ..hub.hub import Hub
+from ..hub.watch import Current, End, Event, State, Watch
+from .answers import body, live_fields, merged, respond, respond_end, start
+from .forms import Form
+from .outlet import Outlet, Receive, Send, Stalled, send_in_time, until_gone
+
+Begin = Callable[[Outlet], Sequence[Watch]]
+"""Starts the watches of a connection; may raise ``Problem`` before anything was written."""
+
+
+class Stream:
+    """One response that stays open and tells the events of its watches."""
+
+    def __init__(
+        self, hub: Hub, form: Form, peer: str, retry_ms: Callable[[], int], extra: Fields = ()
+    ) -> None:
+        self._hub = hub
+        self._form = form
+        self._outlet = Outlet(hub, peer)
+        self._retry_ms = retry_ms
+        self._extra = extra
+        self._left = 0
+
+    async def serve(self, begin: Begin, receive: Receive, send: Send, *, single: bool) -> None:
+        """Run until every watch has ended, the client has gone or the server stops."""
+        watches: Sequence[Watch] = ()
+        reader: asyncio.Task[None] | None = None
+        try:
+            watches = begin(self._outlet)
+            self._left = len(watches)
+            reader = asyncio.create_task(until_gone(receive, self._outlet))
+            if single:
+                await self._serve_one(send)
+            else:
+                await self._open(send, ())
+                await self._pump(send, [])
+        except Stalled:
+            return  # an incomplete response makes the server close the connection
+        finally:
+            if reader is not None:
+                reader.cancel()
+            for watch in watches:
+                watch.close()
+            self._outlet.close()
+
+    async def _serve_one(self, send: Send) -> None:
+        """The status line waits for the first outcome, so that a 404 is a 404."""
+        settings, outlet = self._hub.settings, self._outlet
+        events: list[tuple[Watch, Event]] = []
+        if await outlet.wait(settings.heartbeat):
+            events = list(outlet.events())
+        if outlet.gone:
+            return
+        kinds = [type(event) for _, event in events]
+        if kinds == [End]:
+            end = events[0][1]
+            assert isinstance(end, End)
+            await respond_end(send, end.document, merged(end.fields, self._extra))
+        elif kinds == [Current, End]:
+            await respond(send, 204, merged(live_fields(_fields(events[0][1]), b"")[1:], self._extra))
+        else:
+            await self._open(send, _fields(events[0][1]) if events else ())
+            await self._pump(send, events)
+
+    async def _open(self, send: Send, fields: Fields) -> None:
+        await send(start(200, merged(live_fields(fields, self._form.media_type), self._extra)))
+        await send(body(self._form.silence, more=True))
+
+    async def _pump(self, send: Send, events: list[tuple[Watch, Event]]) -> None:
+        settings, outlet, form = self._hub.settings, self._outlet, self._form
+        while True:
+            data = b"".join([form.event(watch, event) for watch, event in events])
+            self._left -= sum(isinstance(event, End) for _, event in events)
+            if outlet.draining:
+                data += form.retry(self._retry_ms())
+            if not self._left or outlet.draining:
+                await send_in_time(send, body(data), settings.stall)
+                return
+            if data:
+                await send_in_time(send, body(data, more=True), settings.stall)
+            if not await outlet.wait(settings.heartbeat):
+                await send_in_time(send, body(form.silence, more=True), settings.stall)
+            if outlet.gone:
+                return
+            events = list(outlet.events())
+
+
+def _fields(event: Event) -> Fields:
+    return event.rendering.fields if isinstance(event, State | Current) else ()
