@@ -219,7 +219,8 @@ class Restive:
         change is of all of them. ``below``: everything below them as well. Call it after the commit.
         Raises ``Problem`` for what is no target.
         """
-        self.announce([Change(normalize(target).partition("?")[0], below=below) for target in targets])
+        paths = [normalize(target).partition("?")[0] for target in targets]
+        self.announce([Change(path.rstrip("/") or "/" if below else path, below=below) for path in paths])
 
     def announce(self, changes: Iterable[Change]) -> None:
         """Tell every hub of this process and every other process."""

@@ -38,6 +38,10 @@ class Live(Protocol):
         """The hub of the running loop, where there is one."""
         ...
 
+    def changed(self, *targets: str, below: bool = False) -> None:
+        """Announce a change of ``targets``. Raises ``Problem`` for what is none."""
+        ...
+
     def announce(self, changes: Iterable[Change]) -> None:
         """Tell every hub of this process and every other process."""
         ...

@@ -11,7 +11,6 @@ import msgspec
 
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
-from ..http.invalidation import Change
 from ..http.origin import allowed
 from ..http.targets import check
 from ..transports.answers import merged, respond
@@ -110,8 +109,7 @@ class Own:
             raise Problem(400, "Bad announcement", f'Send {{"changed": ["/orders/3"]}}: {error}') from None
         if not 1 <= len(wanted.changed) <= settings.announce_limit:
             raise Problem(400, "Bad announcement", f"Name 1 to {settings.announce_limit} targets.")
-        changes = [Change(check(target).partition("?")[0], below=wanted.below) for target in wanted.changed]
-        self._core.live.announce(changes)
+        self._core.live.changed(*[check(target) for target in wanted.changed], below=wanted.below)
         await respond(send, 204, merged((), self._core.cors(scope)))
 
     def _authorize(self, authorization: str, token: str) -> None:

@@ -120,7 +120,7 @@ class Writes:
 
 def _changes(scope: Scope, status: int | None, fields: Fields, *, ancestors: bool) -> tuple[Change, ...]:
     try:
-        target = scope_target(scope)
+        target = scope_target({**scope, "query_string": b""})
     except Problem:
         return ()  # what cannot be named cannot be watched
     authority = get(tuple(scope["headers"]), b"host") or ""

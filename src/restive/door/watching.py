@@ -42,7 +42,7 @@ class Watching:
     async def serve(self, asked: LiveRequest, scope: Scope, receive: Receive, send: Send) -> bool:
         """Serve the watch. False: the client's own GET must be answered instead, never to be stored."""
         if asked.spelling == "header":
-            if not self._core.live.may_watch(scope_target(scope).partition("?")[0]):
+            if not self._may_watch(scope):
                 return False
             if await Probe(self._core, asked).passes(scope, receive, send):
                 return True
@@ -60,6 +60,12 @@ class Watching:
             return True
         finally:
             self._core.leave(peer)
+
+    def _may_watch(self, scope: Scope) -> bool:
+        try:
+            return self._core.live.may_watch(scope_target(scope).partition("?")[0])
+        except Problem:
+            return False  # an odd target is the app's to judge
 
     def _stream(self, form: Form, peer: str, scope: Scope) -> Stream:
         return Stream(self._core.live.hub(), form, peer, self._core.retry_ms, self._core.cors(scope))

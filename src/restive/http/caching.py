@@ -18,6 +18,7 @@ MAX_SECONDS = 2**31
 
 _DIGITS = re.compile(r"[0-9]+")
 _QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_BEGUN = re.compile(r'"(?:[^"\\]++|\\.)*+("?)', re.DOTALL)
 
 
 def delta_seconds(value: str | None) -> float | None:
@@ -67,7 +68,7 @@ def cache_control(fields: Fields) -> CacheControl:
 
 
 def _elements(value: str) -> list[str]:
-    if '"' in _QUOTED.sub("", value):  # a string that never ends must not swallow a no-store
+    if not all(_BEGUN.findall(value)):  # a string that never ends must not swallow a no-store
         return split_list(value.replace('"', ","))
     return split_list(value)
 

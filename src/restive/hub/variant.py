@@ -89,7 +89,7 @@ class Variant:
     # Members
 
     def join(self, watch: Watch) -> None:
-        """Take ``watch`` in; it is told at once, or after a look that begins from now on."""
+        """Take ``watch`` in; it is told at once, or after a look."""
         watches = self.members.pop(watch.key, None) or {}
         watches[watch] = None
         self.members[watch.key] = watches
@@ -98,7 +98,9 @@ class Variant:
             watch.sink.ready(watch)
             return
         self.waiting.append(watch)
-        self.schedule.want(self.resource.hub.now())
+        if watch.cursor is not None or self.schedule.in_flight is None:
+            # A look under way answers who has nothing; a cursor may be of a state behind its beginning.
+            self.schedule.want(self.resource.hub.now())
         self.arm()
 
     def _serves(self, watch: Watch) -> bool:
@@ -235,7 +237,9 @@ class Variant:
         rendering, before = verdict.rendering, self.rendering
         # A representation that is not whole can change behind the part that was read.
         unseen = rendering.fetch and not answer.whole and due is not None and due.reason is Reason.CHANGED
-        changed = before is None or unseen or not rendering.same_as(before)
+        if unseen and before is not None:
+            rendering.follows(before)
+        changed = before is None or not rendering.same_as(before)
         if changed:
             self.rendering = rendering
         if self.schedule.done(

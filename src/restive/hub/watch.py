@@ -55,7 +55,7 @@ Event = State | Current | End
 class Watch:
     """One member of a variant. Made by ``Hub.watch``; ``close`` ends it."""
 
-    __slots__ = ("audience", "cursor", "end", "key", "patch", "seen", "sink", "variant")
+    __slots__ = ("audience", "cursor", "end", "key", "over", "patch", "seen", "sink", "variant")
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Watch:
         self.audience = audience
         self.seen: Rendering | None = None
         self.end: End | None = None
+        self.over = False
         self.variant: Variant | None = None
 
     @property
@@ -83,6 +84,8 @@ class Watch:
     def take(self) -> list[Event]:
         """What there is to tell now; what is taken counts as told."""
         events: list[Event] = []
+        if self.over:
+            return events
         rendering = self.variant.rendering if self.variant is not None else None
         # A problem ends the watch at once: nothing that was rendered before a right was
         # withdrawn is told after it.
@@ -90,7 +93,7 @@ class Watch:
             self._take_state(rendering, events)
         if self.end is not None:
             events.append(self.end)
-            self.variant = None
+            self.over, self.variant = True, None
         return events
 
     def _take_state(self, rendering: Rendering, events: list[Event]) -> None:

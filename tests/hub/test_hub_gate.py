@@ -1,0 +1,75 @@
+"""The gate: bounded, fair between principals, and users' own requests first."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restive.hub.gate import Gate
+
+
+def test_never_more_than_allowed_at_once() -> None:
+    gate: Gate[int] = Gate(3, 100)
+    for item in range(10):
+        gate.put("", item, 0.0)
+    assert [gate.take(0.0) for _ in range(4)] == [0, 1, 2, None]
+    gate.free()
+    assert gate.take(0.0) == 3
+
+
+def test_principals_take_turns() -> None:
+    gate: Gate[str] = Gate(100, 1000)
+    for n in range(50):
+        gate.put("greedy", f"greedy{n}", 0.0)
+    gate.put("modest", "modest0", 0.0)
+    assert {gate.take(0.0), gate.take(0.0)} == {"greedy0", "modest0"}
+
+
+def test_a_rate_per_principal_but_not_for_what_anybody_may_see() -> None:
+    gate: Gate[int] = Gate(1000, 5)
+    for item in range(20):
+        gate.put("a", item, 0.0)
+        gate.put("", 100 + item, 0.0)
+    taken = [item for _ in range(60) if (item := gate.take(0.0)) is not None]
+    assert sum(item < 100 for item in taken) == 5
+    assert sum(item >= 100 for item in taken) == 20
+    at = gate.next_time(0.0)
+    assert at is not None
+    assert gate.take(at + 1e-9) == 5
+
+
+def test_looks_give_way_to_users_own_requests_but_never_stop() -> None:
+    gate: Gate[int] = Gate(8, 100)
+    for item in range(10):
+        gate.put("", item, 0.0)
+    gate.foreground = 1
+    assert gate.take(0.0) == 0
+    assert gate.take(0.0) is None
+    gate.free()
+    assert gate.take(0.0) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.booleans(), st.floats(0, 1)), max_size=80))
+def test_everybody_is_served_once(steps: list[tuple[str, bool, float]]) -> None:
+    gate: Gate[int] = Gate(2, 3)
+    now, given_in, given_out = 0.0, 0, []
+    for principal, free, wait in steps:
+        now += wait
+        gate.put(principal, given_in, now)
+        given_in += 1
+        if free and gate.running:
+            gate.free()
+        item = gate.take(now)
+        if item is not None:
+            given_out.append(item)
+        assert gate.running <= 2
+    while len(gate):
+        while gate.running:
+            gate.free()
+        at = gate.next_time(now)
+        assert at is not None
+        now = max(now, at) + 0.001
+        item = gate.take(now)
+        if item is not None:
+            given_out.append(item)
+    assert sorted(given_out) == list(range(given_in))
