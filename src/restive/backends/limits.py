@@ -1,0 +1,77 @@
+"""What every adapter refuses before it asks its engine, so that all refuse the same.
+
+Raises ``ValueError`` only. Names are measured in UTF-8 bytes, values in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "MAX_NAME",
+    "MAX_VALUE",
+    "PAGE_BYTES",
+    "check_limit",
+    "check_name",
+    "check_prefix",
+    "check_value",
+    "successor",
+    "take",
+]
+
+MAX_NAME = 512
+"""UTF-8 bytes of the name of a stream or a record."""
+
+MAX_VALUE = 1_048_576
+"""Bytes of a record's value, of one item and of one announcement."""
+
+PAGE_BYTES = 4 * MAX_VALUE
+"""Bytes after which a page takes no further item."""
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is empty, too long or no Unicode text."""
+    if not name:
+        raise ValueError("A name must not be empty.")
+    check_prefix(name)
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse what no name can start with."""
+    try:
+        size = len(prefix.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"A name must be Unicode text without lone surrogates, not {prefix!r}.") from error
+    if size > MAX_NAME:
+        raise ValueError(f"A name has at most {MAX_NAME} UTF-8 bytes; {prefix[:40]!r}… has {size}.")
+
+
+def check_value(*values: bytes) -> None:
+    """Refuse values of more than 1 MiB each."""
+    for value in values:
+        if len(value) > MAX_VALUE:
+            raise ValueError(f"A backend stores at most {MAX_VALUE} bytes as one value, not {len(value)}.")
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a limit that lets nothing through: a reader would wait on it for ever."""
+    if limit < 1:
+        raise ValueError(f"limit= is at least 1, not {limit}.")
+
+
+def take(items: Sequence[bytes], room: int = PAGE_BYTES) -> int:
+    """How many of ``items`` one page takes: the first always, then those that fit into ``room`` bytes."""
+    for count, item in enumerate(items):
+        room -= len(item)
+        if room < 0 and count:
+            return count
+    return len(items)
+
+
+def successor(prefix: str) -> str | None:
+    """The least text above all that starts with ``prefix``; None where there is no such bound."""
+    bare = prefix.rstrip("\U0010ffff")
+    if not bare:
+        return None
+    last = ord(bare[-1]) + 1
+    return bare[:-1] + ("\ue000" if last == 0xD800 else chr(last))

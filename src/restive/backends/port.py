@@ -1,0 +1,104 @@
+"""The backend port: what carries announcements between processes, streams and records.
+
+All methods block and may be called from any thread; code on an event loop calls them in a
+thread (``restive.backends.offload``), except where ``blocking`` is false. Names are text of any
+characters, 1 to 512 UTF-8 bytes, and each adapter encodes them for its engine; a record's value,
+an item and an announcement have at most 1 MiB. What is out of these bounds raises ValueError, an
+engine that cannot be reached or has failed BackendUnavailable. What an acknowledgement (a method
+that returned) means, docs/backends.md says for each adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+__all__ = ["LOST", "Backend", "Listener", "Page", "Record"]
+
+LOST: None = None
+"""What a listener gets instead of a payload when announcements may have been lost: look at everything."""
+
+Listener = Callable[[bytes | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored value and its version, which grows with every save (never 0)."""
+
+    name: str
+    value: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Items of a stream after an offset. ``next`` resumes behind the last of them."""
+
+    items: Sequence[bytes]
+    next: str
+    closed: bool
+    """The stream is closed and ``next`` is its end."""
+    up_to_date: bool
+    """Nothing was behind ``next`` when the page was read."""
+
+
+class Backend(Protocol):
+    """One store. Constructing opens nothing; the first call does; never used across a fork."""
+
+    blocking: ClassVar[bool]
+    shared: ClassVar[bool]
+    """Whether other processes see what this one writes."""
+
+    # Announcements: every listener of every process that is connected gets each payload, in the
+    # order of each announcer, at least once; where some may be lost the listener gets LOST instead.
+    def announce(self, payload: bytes) -> None: ...
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` (from any thread) with each payload until the returned function is called.
+
+        Nothing announced after ``listen`` returned is missed, this process's own announcements
+        included. The listener returns quickly and may call nothing of the backend but that function;
+        a call that has begun may end after it. A listener that raises is logged and goes on listening.
+        """
+        ...
+
+    # Streams: append-only, every item in order, one offset each. Offsets are opaque text that
+    # sorts like the items; "" is the start. An offset of a wiped or deleted store is refused.
+    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
+        """Append atomically and return the offset behind the last item. Raises Conflict when it is closed.
+
+        The first append makes the stream, also one without items.
+        """
+        ...
+
+    def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
+        """At most ``limit`` items after an offset, fewer where they are large (a page holds about 4 MiB).
+
+        Raises KeyError for no such stream, ValueError for an offset that is not its own.
+        """
+        ...
+
+    def drop(self, stream: str) -> None:
+        """Delete a stream; no error where there is none."""
+        ...
+
+    # Records: small values (up to 1 MiB) under a name, changed by compare-and-set.
+    def load(self, name: str) -> Record | None: ...
+    def save(self, name: str, value: bytes, *, version: int) -> int:
+        """Store if the current version is ``version`` (0: there is none) and return the new one.
+
+        A version of a deleted record fits no later one of that name. Raises Conflict.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a record; no error where there is none."""
+        ...
+
+    def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
+        """Records whose name starts with ``prefix``, names descending, only those below ``before``."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; listeners are called no more. The next call opens anew."""
+        ...

@@ -1,0 +1,236 @@
+"""The backend ``sqlite:``: several processes of one machine share a file.
+
+A call that returned is on disk (WAL, synchronous=FULL), but for announcements: they are only in
+order (synchronous=NORMAL), since a lost hint is made good by a recheck and a flush costs ten times
+the rest. Apps that share a file are kept apart by their names.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from restive.errors import Conflict
+
+from . import forks, offsets
+from .limits import PAGE_BYTES, check_limit, check_name, check_prefix, check_value, successor
+from .listening import Listening, Poll
+from .port import LOST, Listener, Page, Record
+from .sqlite_file import SqliteFile
+
+__all__ = ["SqliteBackend"]
+
+KEPT = 10_000
+"""Announcements that are kept; who is further behind gets LOST."""
+
+PRUNE_EVERY = 256
+BATCH = 1000
+
+
+class SqliteBackend:
+    """A backend in the file ``path``, whose folder must exist.
+
+    ``name`` is the app's; ``patience`` the seconds that a call waits for another process at most;
+    ``interval`` the seconds between two looks for announcements of other processes.
+    """
+
+    blocking: ClassVar[bool] = True
+    shared: ClassVar[bool] = True
+
+    def __init__(self, path: Path, *, name: str = "", patience: float = 5.0, interval: float = 0.02) -> None:
+        self.path = path.absolute()
+        self.name = name
+        self._file = SqliteFile(self.path, patience=patience)
+        self._listening = Listening(self._follow, interval=interval)
+        forks.register(self)
+
+    def __repr__(self) -> str:
+        return f"<SqliteBackend {self.name!r} in {self.path}: {len(self._listening)} listeners>"
+
+    def announce(self, payload: bytes) -> None:
+        """Tell every listener of every process."""
+        check_value(payload)
+        with self._file.writing(synced=False) as db:
+            seq = _inserted(db, "INSERT INTO announcements (app, payload) VALUES (?, ?)", self.name, payload)
+            if seq % PRUNE_EVERY == 0:
+                db.execute("DELETE FROM announcements WHERE seq <= ?", (seq - KEPT,))
+        self._listening.wake()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` from a thread with each payload until the returned function is called."""
+        return self._listening.add(listener)
+
+    def _follow(self) -> Poll:
+        return _Announcements(self._file, self.name).poll
+
+    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
+        """Append atomically and return the offset behind the last item. Raises Conflict when it is closed."""
+        check_name(stream)
+        check_value(*items)
+        with self._file.writing() as db:
+            key, epoch, length, closed = self._stream(db, stream) or self._create(db, stream)
+            if closed:
+                raise Conflict(f"The stream {stream!r} is closed.")
+            rows = [(key, position, item) for position, item in enumerate(items, length)]
+            db.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+            length += len(items)
+            db.execute("UPDATE streams SET length = ?, closed = ? WHERE id = ?", (length, close, key))
+        return offsets.encode(epoch, length)
+
+    def _stream(self, db: sqlite3.Connection, stream: str) -> tuple[int, str, int, int] | None:
+        statement = "SELECT id, epoch, length, closed FROM streams WHERE app = ? AND name = ?"
+        row: tuple[int, str, int, int] | None = db.execute(statement, (self.name, stream)).fetchone()
+        return row
+
+    def _create(self, db: sqlite3.Connection, stream: str) -> tuple[int, str, int, int]:
+        epoch = offsets.new_epoch()
+        statement = "INSERT INTO streams (app, name, epoch, length, closed) VALUES (?, ?, ?, 0, 0)"
+        return _inserted(db, statement, self.name, stream, epoch), epoch, 0, 0
+
+    def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
+        """Items after an offset. Raises KeyError for no such stream, ValueError for an offset not its own."""
+        check_name(stream)
+        check_limit(limit)
+        with self._file.reading() as db:
+            db.execute("BEGIN")
+            found = self._stream(db, stream)
+            if found is None:
+                raise KeyError(stream)
+            key, epoch, length, closed = found
+            start = offsets.position(after, epoch=epoch, length=length)
+            items = _items(db, key, start, limit)
+        end = start + len(items)
+        at_end = end == length
+        return Page(items, offsets.encode(epoch, end), closed=bool(closed) and at_end, up_to_date=at_end)
+
+    def drop(self, stream: str) -> None:
+        """Delete a stream; no error where there is none."""
+        check_name(stream)
+        with self._file.writing() as db:
+            found = self._stream(db, stream)
+            if found is not None:
+                db.execute("DELETE FROM items WHERE stream = ?", found[:1])
+                db.execute("DELETE FROM streams WHERE id = ?", found[:1])
+
+    def load(self, name: str) -> Record | None:
+        """The record of that name, or None."""
+        check_name(name)
+        with self._file.reading() as db:
+            statement = "SELECT name, value, version FROM records WHERE app = ? AND name = ?"
+            row = db.execute(statement, (self.name, name)).fetchone()
+        return None if row is None else Record(*row)
+
+    def save(self, name: str, value: bytes, *, version: int) -> int:
+        """Store if the current version is ``version`` (0: none); return the new one. Raises Conflict."""
+        check_name(name)
+        check_value(value)
+        with self._file.writing() as db:
+            statement = "SELECT version FROM records WHERE app = ? AND name = ?"
+            found = db.execute(statement, (self.name, name)).fetchone()
+            if (found[0] if found else 0) != version:
+                raise Conflict(f"The record {name!r} is no longer at version {version}.")
+            statement = "INSERT OR REPLACE INTO records (app, name, value) VALUES (?, ?, ?)"
+            return _inserted(db, statement, self.name, name, value)
+
+    def delete(self, name: str) -> None:
+        """Delete a record; no error where there is none."""
+        check_name(name)
+        with self._file.writing() as db:
+            db.execute("DELETE FROM records WHERE app = ? AND name = ?", (self.name, name))
+
+    def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
+        """Records whose name starts with ``prefix``, names descending, only those below ``before``."""
+        check_prefix(prefix)
+        check_prefix(before or "")
+        check_limit(limit)
+        statement = "SELECT name, value, version FROM records WHERE app = ? AND name >= ?"
+        values: list[str | int] = [self.name, prefix]
+        for bound in (successor(prefix), before):
+            if bound is not None:
+                statement += " AND name < ?"
+                values.append(bound)
+        with self._file.reading() as db:
+            rows = db.execute(statement + " ORDER BY name DESC LIMIT ?", (*values, limit)).fetchall()
+        return [Record(*row) for row in rows]
+
+    def close(self) -> None:
+        """Close the file; listeners are called no more. The next call opens it anew."""
+        self._listening.close()
+        self._file.close()
+
+    def hold(self) -> None:
+        """Before a fork: the file comes to rest by itself."""
+
+    def resume(self) -> None:
+        """After a fork: the next call opens the file."""
+
+    def forget(self) -> None:
+        """In a forked child: the thread and its listeners are the parent's."""
+        self._listening.forget()
+
+
+def _inserted(db: sqlite3.Connection, statement: str, *values: object) -> int:
+    """Insert one row and return its number."""
+    number = db.execute(statement, values).lastrowid
+    assert number is not None
+    return number
+
+
+def _items(db: sqlite3.Connection, stream: int, start: int, limit: int) -> tuple[bytes, ...]:
+    """The items from position ``start`` on, as many as one page takes."""
+    statement = "SELECT item FROM items WHERE stream = ? AND position >= ? ORDER BY position LIMIT ?"
+    cursor = db.execute(statement, (stream, start, limit))
+    items: list[bytes] = []
+    room = PAGE_BYTES
+    for (item,) in cursor:
+        room -= len(item)
+        if items and room < 0:
+            break
+        items.append(item)
+    cursor.close()
+    return tuple(items)
+
+
+class _Announcements:
+    """What one app announces in a file, from the current end on."""
+
+    def __init__(self, file: SqliteFile, app: str) -> None:
+        self._file = file
+        self._app = app
+        self._seen: tuple[int, int] | None = None
+        self._position = self._read()[0]
+
+    def poll(self) -> Sequence[bytes | None]:
+        """The payloads since the last call, LOST among them where some are gone."""
+        now = self._file.data_version()
+        if now == self._seen:
+            return ()
+        end, rows = self._read(self._position)
+        if missed(self._position, end, rows):
+            self._position = end
+            return (LOST,)
+        if rows:
+            self._position = rows[-1][0]
+        if self._position == end:
+            self._seen = now
+        return [payload for _, payload in rows if payload is not None]
+
+    def _read(self, after: int | None = None) -> tuple[int, list[tuple[int, bytes | None]]]:
+        """The number of the last announcement ever made and, of one view, those behind ``after``."""
+        with self._file.reading() as db:
+            db.execute("BEGIN")
+            (end,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'announcements'").fetchone()
+            if after is None:
+                return end, []
+            statement = """SELECT seq, CASE app WHEN ? THEN payload END FROM announcements
+                WHERE seq > ? ORDER BY seq LIMIT ?"""
+            return end, db.execute(statement, (self._app, after, BATCH)).fetchall()
+
+
+def missed(position: int, end: int, rows: Sequence[tuple[int, bytes | None]]) -> bool:
+    """Whether announcements behind ``position`` were pruned, or the file is another: numbers have no gaps."""
+    if position > end:
+        return True
+    return rows[0][0] != position + 1 if rows else position != end

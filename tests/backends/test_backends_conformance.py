@@ -1,0 +1,124 @@
+"""Every adapter keeps every promise of the port, and the suite notices one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restive.backends.memory import MemoryBackend
+from restive.backends.port import Page, Record
+from restive.backends.sqlite import SqliteBackend
+from restive.errors import Conflict
+from restive.testing import BACKEND_CHECKS, BackendBroken, check_backend, run_check
+
+
+@pytest.mark.parametrize("check", BACKEND_CHECKS)
+def test_memory_conforms(check: str):
+    run_check(check, lambda store: MemoryBackend(name=store))
+
+
+@pytest.mark.parametrize("check", BACKEND_CHECKS)
+def test_sqlite_conforms(check: str, tmp_path: Path):
+    run_check(check, lambda store: SqliteBackend(tmp_path / f"{store}.db", name="app"))
+
+
+def test_one_call_runs_every_check():
+    assert check_backend(lambda store: MemoryBackend(name=store)) == tuple(BACKEND_CHECKS)
+
+
+class Forgetful(MemoryBackend):
+    """Loses a record's last byte."""
+
+    def load(self, name: str) -> Record | None:
+        found = super().load(name)
+        return found and Record(name, found.value[:-1], found.version)
+
+
+class LastWriterWins(MemoryBackend):
+    def save(self, name: str, value: bytes, *, version: int) -> int:
+        while True:
+            try:
+                return super().save(name, value, version=version)
+            except Conflict:
+                found = self.load(name)
+                version = found.version if found else 0
+
+
+class NeverClosed(MemoryBackend):
+    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
+        return super().append(stream, items)
+
+
+class OneOffTheEnd(MemoryBackend):
+    def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
+        page = super().read(stream, after, limit)
+        return Page(page.items[:-1], page.next, page.closed, page.up_to_date)
+
+
+class AnyOffsetWillDo(MemoryBackend):
+    def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
+        try:
+            return super().read(stream, after, limit)
+        except ValueError:
+            return super().read(stream, "", limit)
+
+
+class Reordering(MemoryBackend):
+    def announce(self, payload: bytes) -> None:
+        held: list[bytes] = self.__dict__.setdefault("held", [])
+        held.append(payload)
+        if len(held) == 2 or payload == b"the end":
+            while held:
+                super().announce(held.pop())
+
+
+class Unstoppable(MemoryBackend):
+    def listen(self, listener: Any) -> Any:
+        super().listen(listener)
+        return lambda: None
+
+
+class Ascending(MemoryBackend):
+    def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
+        return super().scan(prefix, before=before, limit=limit)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (Forgetful, "records-save_and_load"),
+        (LastWriterWins, "records-versions"),
+        (NeverClosed, "streams-closing"),
+        (OneOffTheEnd, "streams-items_come_back"),
+        (AnyOffsetWillDo, "streams-dropped_and_made_again"),
+        (AnyOffsetWillDo, "streams-foreign_offsets"),
+        (Reordering, "announcements-own_are_heard_in_order"),
+        (Unstoppable, "announcements-nothing_after_stop"),
+        (Ascending, "records-scans"),
+    ],
+)
+def test_the_suite_notices(broken: type[MemoryBackend], check: str):
+    with pytest.raises(AssertionError):
+        run_check(check, lambda store: broken(name=store))
+
+
+def test_the_verdict_names_each_broken_promise_and_what_was_found():
+    with pytest.raises(BackendBroken) as caught:
+        check_backend(lambda store: Ascending(name=store))
+    assert "records-scans" in caught.value.failures
+    assert "streams-pages" not in caught.value.failures
+    text = str(caught.value)
+    assert text.startswith(f"{len(caught.value.failures)} of {len(BACKEND_CHECKS)} checks failed.")
+    assert "names descending" in text
+    assert "gives [" in text
+
+
+def test_the_verdict_says_where_an_unexpected_error_came_from():
+    def factory(store: str) -> MemoryBackend:
+        raise ZeroDivisionError(store)
+
+    with pytest.raises(BackendBroken, match=r"ZeroDivisionError: records-names-0 \(.*conformance"):
+        check_backend(factory)
