@@ -76,7 +76,7 @@ class Restive:
 
         if self._app is not None:
             raise SettingError("This Restive is installed already: make one for each app.")
-        if not callable(app) or hasattr(app, "wsgi_app"):
+        if hasattr(app, "wsgi_app"):
             raise SettingError(
                 "Restive takes an ASGI app. Wrap a WSGI app first: a2wsgi.WSGIMiddleware(app)."
             )
@@ -140,6 +140,7 @@ class Restive:
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 shutdown.on_stop(self, self._drain_soon)
+                message = await self._resumed(message)
             await send(message)
 
         async def stopping() -> Message:
@@ -154,12 +155,20 @@ class Restive:
         finally:
             shutdown.forget(self)
 
+    async def _resumed(self, message: Message) -> Message:
+        """Take over operations that were left behind; a backend that cannot be opened fails the start."""
+        if self._operations is None:
+            return message
+        try:
+            await asyncio.to_thread(self._operations.resume)
+        except (BackendError, SettingError) as error:
+            return {"type": "lifespan.startup.failed", "message": str(error)}
+        return message
+
     async def _stop(self) -> None:
         self.drain()
         if self._operations is not None:
-            await asyncio.get_running_loop().run_in_executor(
-                None, self._operations.drain, self.settings.drain_operations
-            )
+            await asyncio.to_thread(self._operations.drain, self.settings.drain_operations)
 
     # Hubs
 

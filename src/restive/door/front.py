@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..errors import Problem
 from ..http.invalidation import is_safe
+from ..http.preferences import prefer
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
 from ..transports.answers import respond_problem
@@ -57,9 +58,9 @@ class FrontDoor:
         method = scope["method"]
         if method == "GET":
             asked, scope = self._watching.asked(scope)
-            if asked is not None:
-                if await self._watching.serve(asked, scope, receive, send):
-                    return
+            if asked is not None and await self._watching.serve(asked, scope, receive, send):
+                return
+            if asked is not None or prefers_wait(scope):
                 send = never_stored(send)
         await self._pass(scope, receive, send, safe=is_safe(method))
 
@@ -118,6 +119,13 @@ class Foreground:
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.foreground(-1)
+
+
+def prefers_wait(scope: Scope) -> bool:
+    """Whether the request says ``Prefer: wait``: no answer to it may be stored (design 4.2)."""
+    if not any(name == b"prefer" for name, _ in scope["headers"]):
+        return False
+    return "wait" in prefer(tuple(scope["headers"]))
 
 
 def never_stored(send: Send) -> Send:

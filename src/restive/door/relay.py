@@ -78,7 +78,7 @@ class Relay:
             headers.append((b"content-length", str(len(wanted.body)).encode()))
             if wanted.media_type:
                 headers.append((b"content-type", wanted.media_type.encode("latin-1")))
-        request = {
+        request: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -185,7 +185,8 @@ def _noted(tasks: set[asyncio.Task[None]]) -> Callable[[asyncio.Future[None]], N
     """Take a task off the list and its exception, if any, off the log's hands."""
 
     def done(task: asyncio.Future[None]) -> None:
-        tasks.discard(task)  # type: ignore[arg-type]
+        if isinstance(task, asyncio.Task):
+            tasks.discard(task)
         if not task.cancelled():
             task.exception()
 

@@ -205,11 +205,12 @@ class Probe:
         async def no_body() -> Message:
             # The watch reads the disconnect itself once it has begun.
             nonlocal asked_once
-            if self._own or not asked_once:
-                asked_once = True
-                return await receive()
-            await self._decided.wait()
-            return await receive() if self._own else {"type": "http.disconnect"}
+            if asked_once:
+                await self._decided.wait()
+                if not self._own:
+                    return {"type": "http.disconnect"}
+            asked_once = True
+            return await receive()
 
         try:
             await self._core.app(scope, no_body, send)

@@ -118,7 +118,7 @@ class Rendering:
 
     def patch(self, on: str, base: Rendering) -> bytes | None:
         """The event that turns ``base`` into this (RFC 6902), or None where it is not smaller."""
-        if self.compact is None or base.compact is None:
+        if msgspec.UNSET in (self._document, base._document):
             return None
         if base.etag not in self._patches:
             if len(self._patches) > 8:
@@ -127,11 +127,11 @@ class Rendering:
         return self._patches[base.etag]
 
     def _diff(self, on: str, base: Rendering) -> bytes | None:
-        if self._document is msgspec.UNSET or base._document is msgspec.UNSET:
+        try:
+            ops = patch.diff(base._document, self._document)
+        except RecursionError:  # nested as deep as can be read, but not compared
             return None
-        made = messages.patched(
-            on, self.etag, base.etag, msgspec.json.encode(patch.diff(base._document, self._document))
-        )
+        made = messages.patched(on, self.etag, base.etag, msgspec.json.encode(ops))
         return made if len(made) < len(self.wire(Rendering.frame, on)) else None
 
 
