@@ -55,6 +55,7 @@ class Restive:
         self._door: FrontDoor | None = None
         self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         self._state: dict[str, Any] | None = None
+        self.draining = False
         self._backend: Backend | None = None
         self._subscription: Subscription | None = None
         self._home: Path | None = None
@@ -135,7 +136,7 @@ class Restive:
 
     async def _lifespan(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serves orderly shutdown, and shows looks the state that requests see; nothing depends on it."""
-        self._state = scope.get("state")
+        self._state, self.draining = scope.get("state"), False
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -188,6 +189,7 @@ class Restive:
                 on_use=self._on_use,
                 on_idle=self._on_idle,
             )
+            hub.draining = self.draining
         return hub
 
     def current_hub(self) -> Hub | None:
@@ -202,19 +204,21 @@ class Restive:
             self._subscription.start()
 
     def _on_idle(self, hub: Hub) -> None:
-        if not hub.draining and not hub.connections:
-            self._hubs.pop(hub.loop, None)
+        if not len(hub) and not hub.connections and self._hubs.get(hub.loop) is hub:
+            del self._hubs[hub.loop]
         if not any(self._hubs.values()) and self._subscription is not None:
             subscription, self._subscription = self._subscription, None
             subscription.stop()
 
     def drain(self) -> None:
         """End every open watch on this loop: each client is told when to come back."""
+        self.draining = True
         hub = self.current_hub()
         if hub is not None:
             hub.drain()
 
     def _drain_soon(self) -> None:
+        self.draining = True
         for loop, hub in list(self._hubs.items()):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(hub.drain)

@@ -12,6 +12,7 @@ RestiveError
     ├── WatchEnded            the server ended a watch; carries the problem
     ├── OperationFailed       the operation ended as failed; carries the problem
     ├── OperationCanceled     the operation ended as canceled
+    ├── RequestRefused        the server refused a request about an operation; carries the problem
     ├── OutcomeUnknown        the connection was lost after a request that must not be repeated
     └── Unreachable           no transport could deliver anything
 """
@@ -35,6 +36,7 @@ __all__ = [
     "OperationFailed",
     "OutcomeUnknown",
     "Problem",
+    "RequestRefused",
     "RestiveError",
     "SettingError",
     "Unreachable",
@@ -155,6 +157,14 @@ class OperationFailed(ClientError):
 
 class OperationCanceled(ClientError):
     """The operation ended as ``canceled``."""
+
+
+class RequestRefused(ClientError):
+    """The server refused a request about an operation. ``problem`` tells why (404, 410, 403, …)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
 
 
 class OutcomeUnknown(ClientError):

@@ -109,6 +109,9 @@ class Settings:
     max_watches: int = _setting(200, "Watches of one connection.")
     max_requests: int = _setting(16, "Requests in flight on one socket.")
     max_errors: int = _setting(20, "Frames not understood, after which the socket is closed with 1008.")
+    message_rate: float = _setting(
+        100.0, "Messages per second from one socket, over time; a burst may be longer."
+    )
     max_connections: int = _setting(
         10_000, "Live connections (sockets, streams, long polls) per client address and process."
     )

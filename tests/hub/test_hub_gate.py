@@ -73,3 +73,13 @@ def test_everybody_is_served_once(steps: list[tuple[str, bool, float]]) -> None:
         if item is not None:
             given_out.append(item)
     assert sorted(given_out) == list(range(given_in))
+
+
+def test_addresses_take_turns_but_have_no_rate() -> None:
+    gate: Gate[str] = Gate(100, 1)
+    for n in range(50):
+        gate.put("@203.0.113.1", f"greedy{n}", 0.0)
+    gate.put("@203.0.113.2", "modest", 0.0)
+    taken = [gate.take(0.0) for _ in range(20)]
+    assert "modest" in taken[:2]
+    assert None not in taken

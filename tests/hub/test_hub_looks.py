@@ -1,4 +1,4 @@
-"""Looks: their scope and context, what their answers mean, and that storms do not start here (design 2.3, 2.4)."""
+"""Looks: their scope and context, what answers mean, and that no storm starts here (design 2.3, 2.4)."""
 
 from __future__ import annotations
 
@@ -208,7 +208,8 @@ def test_an_app_that_raises_hangs_or_says_nothing_costs_only_a_retry(
 
         bench = Bench(app)
         client, watch = bench.watch()
-        for mode in ("raise", "silent", "hang", "well"):
+        for each in ("raise", "silent", "hang", "well"):
+            mode = each
             await asyncio.sleep(100)
         assert client.bodies == [b'{"n":0}']
         watch.close()

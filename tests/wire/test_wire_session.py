@@ -463,3 +463,23 @@ def test_no_message_raises(text):
     socket = session()
     socket.receive_text(text, 1)
     assert everything(socket, 5)
+
+
+def test_a_flood_of_messages_closes_but_a_page_may_open_and_replace_all_of_its_watches_at_once():
+    limits = Limits(max_watches=50, message_rate=10)
+    socket = session(limits)
+    for _ in range(2):
+        for n in range(50):
+            effects = socket.receive_text(watch(f"/{n}"), 1)
+            assert not any(isinstance(effect, Close) for effect in effects)
+    closed = []
+    while not closed:
+        closed = [e for e in socket.receive_text(unwatch("/0"), 1) if isinstance(e, Close)]
+    assert closed[0].code == 1008
+
+
+def test_a_steady_client_within_the_rate_is_never_closed():
+    socket = session(Limits(message_rate=10, lifetime=10_000))
+    for n in range(5_000):
+        frame = watch("/a") if n % 2 else unwatch("/a")
+        assert not any(isinstance(e, Close) for e in socket.receive_text(frame, 1 + n * 0.1))

@@ -29,6 +29,8 @@ class Live(Protocol):
     """What the front door needs of ``Restive``."""
 
     settings: Settings
+    draining: bool
+    """The server stops: no watch begins any more."""
 
     def hub(self) -> Hub:
         """The hub of the running loop, made on first use."""
@@ -74,8 +76,7 @@ class Core:
     def enter(self, scope: Scope) -> str:
         """Count one more live connection. Raises ``Problem`` 429 or 503; ``leave`` is its opposite."""
         peer = self.peer_of(scope)
-        hub = self.live.current_hub()
-        if hub is not None and hub.draining:
+        if self.live.draining:
             raise Problem(503, detail="The server is stopping. Come back.", headers={"Retry-After": "1"})
         if self._connections[peer] >= self.settings.max_connections:
             log.warning(

@@ -91,8 +91,7 @@ class Own:
         await respond(send, 204, fields)
 
     async def _health(self, send: Send, *, head: bool) -> None:
-        hub = self._core.live.current_hub()
-        draining = hub is not None and hub.draining
+        draining = self._core.live.draining
         data = msgspec.json.encode({"live": True, "ready": not draining})
         await respond(send, 503 if draining else 200, JSON_FIELDS, b"" if head else data)
 

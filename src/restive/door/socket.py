@@ -50,6 +50,7 @@ class Sockets:
             max_watches=settings.max_watches,
             max_requests=settings.max_requests,
             max_errors=settings.max_errors,
+            message_rate=settings.message_rate,
             requests=settings.requests,
             socket_headers=settings.socket_headers,
             hello=settings.hello,

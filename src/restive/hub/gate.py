@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+ADDRESS = "@"
+"""What the name of a principal begins with that is only an address: many may be behind it."""
+
 
 class _Queue(Generic[T]):
     """What one principal waits for, and how many looks it may still begin."""
@@ -75,7 +78,9 @@ class Gate(Generic[T]):
         return min(waits, default=None)
 
     def _pays(self, principal: str, queue: _Queue[T], now: float) -> bool:
-        if not principal:  # what anybody may see is bounded by `concurrency` alone
+        if not principal or principal.startswith(
+            ADDRESS
+        ):  # takes turns, and is bounded by `concurrency` alone
             return True
         self._refill(queue, now)
         if queue.tokens < 1:
@@ -89,5 +94,5 @@ class Gate(Generic[T]):
 
     def _forget(self, principal: str, queue: _Queue[T], now: float) -> None:
         self._refill(queue, now)
-        if queue.tokens >= self._burst or not principal:
+        if queue.tokens >= self._burst or not principal or principal.startswith(ADDRESS):
             del self._queues[principal]

@@ -122,6 +122,12 @@ class Hub:
         if not self._resources:
             self._idle()
 
+    def disconnected(self, connection: Draining) -> None:
+        """``connection`` is over."""
+        self.connections.discard(connection)
+        if not self.connections and not self._resources:
+            self._idle()
+
     def _idle(self) -> None:
         if self._pump_timer is not None:
             self._pump_timer.cancel()

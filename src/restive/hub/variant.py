@@ -18,6 +18,7 @@ from ..http.invalidation import cache_groups
 from ..http.key import RequestKey
 from ..http.sharing import per_watcher, selects, shareable, vary
 from ..http.validators import same
+from .gate import ADDRESS
 from .look import Answer, Look
 from .rendering import Rendering
 from .schedule import Reason, Schedule
@@ -161,7 +162,14 @@ class Variant:
     def _enqueue(self) -> None:
         if self.members and not self._queued:
             self._queued = True
-            self.resource.hub.enqueue(self, self.asker.principal)
+            self.resource.hub.enqueue(self, self._principal())
+
+    def _principal(self) -> str:
+        """Who pays for the look: what anybody may see nobody, else a credential or an address."""
+        if self.kind is Kind.SHARED:
+            return ""
+        key = self.asker
+        return key.principal or f"{ADDRESS}{next(reversed(self.members[key])).sink.peer}"
 
     def begin(self) -> bool:
         """The gate lets this variant look. False where there is nothing to look at any more."""

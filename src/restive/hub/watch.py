@@ -112,6 +112,6 @@ class Watch:
 
     def close(self) -> None:
         """The client does not want it any more. May be called twice."""
-        variant, self.variant = self.variant, None
+        variant, self.variant, self.over = self.variant, None, True
         if variant is not None:
             variant.leave(self)

@@ -61,7 +61,7 @@ class Outlet:
 
     def close(self) -> None:
         """The connection is over."""
-        self._hub.connections.discard(self)
+        self._hub.disconnected(self)
 
     async def wait(self, timeout: float) -> bool:
         """Until something is to be done. False: ``timeout`` seconds went by without."""
@@ -79,9 +79,10 @@ class Outlet:
     def events(self) -> Iterator[tuple[Watch, Event]]:
         """What is to be told now; what is yielded counts as told."""
         while self._ready:
-            watch, _ = self._ready.popitem()
-            for event in watch.take():
-                yield watch, event
+            ready, self._ready = self._ready, {}
+            for watch in ready:
+                for event in watch.take():
+                    yield watch, event
 
 
 async def until_gone(receive: Receive, outlet: Outlet) -> None:

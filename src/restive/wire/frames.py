@@ -63,6 +63,7 @@ class Limits:
     max_watches: int = 200
     max_requests: int = 16
     max_errors: int = 20
+    message_rate: float = 100.0
     requests: bool = False
     socket_headers: Collection[str] = frozenset()
     hello: float = 10.0

@@ -96,7 +96,10 @@ class Session:
     """
 
     __slots__ = (
+        "_burst",
         "_closed",
+        "_credit",
+        "_credited",
         "_errors",
         "_idle_end",
         "_jitter",
@@ -117,6 +120,9 @@ class Session:
         self._requests = 0
         self._errors = 0
         self._closed = False
+        # A page may open all of its watches at once, and replace them all; what goes on so is a flood.
+        self._credit = self._burst = limits.message_rate + 2.0 * limits.max_watches
+        self._credited = now
         # When it is closed for having nothing to do; None while there is a watch or a request.
         self._idle_end: float | None = now + limits.hello
         self._life_end = now + limits.lifetime * (1 - 0.2 * jitter)
@@ -147,6 +153,8 @@ class Session:
             return []
         if overdue := self.tick(now):
             return overdue
+        if not self._pays(now):
+            return self._close(VIOLATION, f"more than {self._limits.message_rate:g} messages per second")
         if _size(text) > self._limits.max_message:
             return self._close(TOO_BIG, f"a message has at most {self._limits.max_message} bytes")
         try:
@@ -214,6 +222,12 @@ class Session:
         self._closed = True
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _pays(self, now: float) -> bool:
+        earned = (now - self._credited) * self._limits.message_rate
+        self._credit = min(self._burst, self._credit + earned) - 1
+        self._credited = now
+        return self._credit >= 0
 
     def _resolved(self, frame: Frame) -> Frame:
         try:
