@@ -17,7 +17,7 @@ BODY_FIELDS = frozenset(
 )
 CACHING_FIELDS = frozenset(
     b"cache-control expires age etag last-modified pragma date warning cdn-cache-control surrogate-control "
-    b"cache-groups cache-status server-timing set-cookie".split()
+    b"cache-groups cache-status server-timing set-cookie retry-after".split()
 )
 LIVE_FIELDS: Fields = (
     (b"cache-control", b"no-store"),

@@ -1,0 +1,200 @@
+"""One run of one operation in this process: what was reported and not yet stored, and whether to go on.
+
+Any thread of the function may report; the keeper's thread stores. A report costs a lock and a small object;
+what is stored in between is merged, and what is stored last is the last report.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..errors import BackendError, Canceled, Conflict, Interrupted
+from .files import Files, Part
+from .progress import Meter
+from .record import OperationRecord
+from .store import Store
+
+__all__ = ["Run"]
+
+logger = logging.getLogger("restive.operations")
+
+LOOK_EVERY = 0.5
+"""Seconds after which ``check`` reads the record again, for a cancel that came through another process."""
+
+
+class Run:
+    """Holds the lease with the number that ``operation`` was claimed with."""
+
+    def __init__(
+        self,
+        operation: OperationRecord,
+        store: Store,
+        files: Files,
+        *,
+        interval: float,
+        lease: float,
+        wake: Callable[[], None],
+        announce: Callable[[OperationRecord], None],
+    ) -> None:
+        assert operation.lease is not None
+        self.operation = operation
+        self.id, self.attempt, self.number = operation.id, operation.attempt, operation.lease.number
+        self.store, self.files = store, files
+        self.parts = operation.parts
+        self.open_files: dict[str, Any] = {}
+        """The parts that are being written, by name."""
+        self._interval, self._lease = interval, lease
+        self._wake, self._announce = wake, announce
+        self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self._meter = Meter()
+        self._dirty = False
+        self._stored_at = self._looked_at = time.monotonic()
+        self._stop: type[Canceled | Interrupted] | None = None
+        self._on_stop: Callable[[], None] | None = None
+
+    # What the function calls
+
+    def report(
+        self,
+        completed: float | None = None,
+        total: float | None = None,
+        unit: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Merge a report into the progress."""
+        self._raise_stop()
+        with self._lock:
+            self._meter = self._meter.report(time.monotonic(), completed, total, unit, message)
+            was, self._dirty = self._dirty, True
+        if not was:
+            self._wake()
+
+    def advance(self, by: float, total: float = 0, unit: str | None = None) -> None:
+        """Count ``by`` more as completed, and know of ``total`` more."""
+        with self._lock:
+            self._meter = self._meter.advance(time.monotonic(), by, total, unit)
+            was, self._dirty = self._dirty, True
+        if not was:
+            self._wake()
+
+    def check(self) -> None:
+        """Raise ``Canceled`` or ``Interrupted`` where the function should end."""
+        self._raise_stop()
+        if time.monotonic() - self._looked_at >= LOOK_EVERY:
+            self.fence()
+
+    def fence(self) -> None:
+        """As ``check``, by the stored record: nothing of an old lease comes in."""
+        self._raise_stop()
+        self._looked_at = time.monotonic()
+        found = self.store.load(self.id)
+        if not isinstance(found, OperationRecord):
+            self.stop(Canceled)
+        else:
+            self._see(found)
+        self._raise_stop()
+
+    def publish(self, part: Part) -> None:
+        """Add a finished part to the operation's stream."""
+        try:
+            self.store.add_part(self.id, msgspec.json.encode(part))
+        except Conflict:
+            self.stop(Interrupted)
+            self._raise_stop()
+        with self._lock:
+            self.parts += 1
+            self._dirty = True
+        self._wake()
+
+    def _raise_stop(self) -> None:
+        if self._stop is Canceled:
+            raise Canceled(f"Operation {self.id} is canceled.")
+        if self._stop is Interrupted:
+            raise Interrupted(f"Operation {self.id} is interrupted.")
+
+    # What the runner calls
+
+    @property
+    def stopped(self) -> type[Canceled | Interrupted] | None:
+        """Why the function should end, if it should."""
+        return self._stop
+
+    def stop(self, why: type[Canceled | Interrupted]) -> None:
+        """Ask the function to end; the first reason counts."""
+        with self._lock:
+            self._stop = self._stop or why
+            callback = self._on_stop
+        if callback is not None:
+            callback()
+
+    def on_stop(self, callback: Callable[[], None] | None) -> None:
+        """Call this when the function should end; at once where it should already."""
+        with self._lock:
+            self._on_stop = callback
+            stopped = self._stop is not None
+        if callback is not None and stopped:
+            callback()
+
+    def due(self) -> float:
+        """The monotonic time at which ``save`` is next to be called."""
+        return self._stored_at + (self._interval if self._dirty else self._lease / 3)
+
+    def save(self) -> None:
+        """Store what was reported, and renew the lease."""
+        with self._storing:
+            with self._lock:
+                now = self._stored_at = time.monotonic()
+                shown, self._dirty = self._dirty, False
+                self._meter = self._meter.settle(now)
+                progress, parts = self._meter.progress, self.parts
+            expires = self.store.clock() + self._lease
+            try:
+                saved = self.store.update(
+                    self.id, lambda it: it.renewed(self.number, progress, parts, expires)
+                )
+            except (Canceled, Interrupted) as stop:
+                self.stop(type(stop))
+                return
+            except BackendError as error:
+                logger.warning("Operation %s: its progress cannot be stored now: %s", self.id, error)
+                with self._lock:
+                    self._dirty = True
+                return
+        if saved is None:
+            self.stop(Canceled)
+        else:
+            self._see(saved)
+            if shown:
+                self._announce(saved)
+
+    def _see(self, found: OperationRecord) -> None:
+        try:
+            found.check(self.number)
+        except (Canceled, Interrupted) as stop:
+            self.stop(type(stop))
+        if found.cancel is not None:
+            self.stop(Canceled)
+
+    def end(
+        self, transition: Callable[[OperationRecord, Meter, int], OperationRecord]
+    ) -> OperationRecord | None:
+        """Save the final state with the last report; None where another had the last word."""
+        with self._storing:
+            with self._lock:
+                meter, parts = self._meter.settle(time.monotonic()), self.parts
+
+            def final(found: OperationRecord) -> OperationRecord:
+                found.check(self.number)
+                return transition(found, meter, parts)
+
+            try:
+                return self.store.update(self.id, final)
+            except (Canceled, Interrupted):
+                return None
