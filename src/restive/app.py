@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable
@@ -106,6 +107,9 @@ class Restive:
 
     def _with_operations(self, app: ASGIApp) -> ASGIApp:
         """Operations of an app that is not FastAPI are served beside it."""
+        fastapi = sys.modules.get("fastapi")
+        if fastapi is not None and isinstance(self._app, fastapi.FastAPI):
+            return app
 
         async def both(scope: Any, receive: Receive, send: Send) -> None:
             operations = self._operations

@@ -9,20 +9,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ..errors import Problem
-from ..http.fields import Fields, get
+from ..http.fields import Fields, get, media_matches
 from ..http.invalidation import Change
 from ..http.key import Neutral, RequestKey, look_scope, request_key
 from ..http.origin import same_origin
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
 from ..hub.watch import Watch
-from ..settings import Settings
+from ..settings import UNWATCHABLE, Settings
 from ..transports.outlet import Outlet
 from .cookies import CookieIndex
 
 log = logging.getLogger("restive.door")
 
 Scope = Mapping[str, Any]
+
+MAX_REMEMBERED = 1000
+"""Entries of a table that grows with what apps say."""
 
 
 class Live(Protocol):
@@ -63,6 +66,27 @@ class Core:
         self.neutral = Neutral(neutral=live.settings.neutral, ignore_cookies=live.settings.ignore_cookies)
         self.cookies = CookieIndex()
         self._connections: Counter[str] = Counter()
+        self._watchable: dict[bytes, bool] = {}
+        self._links: dict[str, bytes] = {}
+
+    def is_watchable(self, content_type: bytes) -> bool:
+        """Whether representations of this type can be watched as they are; remembered for each type."""
+        known = self._watchable.get(content_type)
+        if known is None:
+            kind = content_type.decode("latin-1")
+            known = media_matches(kind, self.settings.watchable) and not media_matches(kind, UNWATCHABLE)
+            if len(self._watchable) < MAX_REMEMBERED:
+                self._watchable[content_type] = known
+        return known
+
+    def monitor_link(self, root: str) -> bytes:
+        """The Link field that says where resources below ``root`` are watched."""
+        known = self._links.get(root)
+        if known is None:
+            known = f'<{root}{self.settings.prefix}/live>; rel="monitor"'.encode("latin-1", "replace")
+            if len(self._links) < MAX_REMEMBERED:
+                self._links[root] = known
+        return known
 
     def retry_ms(self) -> int:
         """Milliseconds after which a client comes back when the server stops, jittered."""

@@ -5,6 +5,8 @@ A watch is served here; a plain read passes with validators, a write is announce
 
 from __future__ import annotations
 
+import asyncio
+
 from ..errors import Problem
 from ..http.invalidation import is_safe
 from ..http.preferences import prefer
@@ -42,61 +44,55 @@ class FrontDoor:
             else:
                 await self._core.app(scope, receive, send)
             return
-        answer = Started(send)
         try:
-            await self._http(scope, receive, answer)
+            passed = await self._watched(scope, receive, send)
+            if passed is None:
+                return
+            scope, send = passed
+            lock = None if is_safe(scope["method"]) else await self._writes.condition(scope)
         except Problem as problem:
-            if answer.started:
-                raise
             await respond_problem(send, problem, self._core.cors(scope))
+            return
+        await self._pass(scope, receive, send, lock)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Send] | None:
+        """Serve what is Restive's; else the request and the ``send`` that are the app's.
+
+        Raises ``Problem`` before anything was sent, never after.
+        """
         own = self._own.name(scope)
         if own is not None:
             await self._own.serve(own, scope, receive, send)
-            return
-        method = scope["method"]
-        if method == "GET":
-            asked, scope = self._watching.asked(scope)
-            if asked is not None and await self._watching.serve(asked, scope, receive, send):
-                return
-            if asked is not None or prefers_wait(scope):
-                send = never_stored(send)
-        await self._pass(scope, receive, send, safe=is_safe(method))
+            return None
+        if scope["method"] != "GET":
+            return scope, send
+        asked, scope = self._watching.asked(scope)
+        if asked is not None and await self._watching.serve(asked, scope, receive, send):
+            return None
+        if asked is not None or prefers_wait(scope):
+            send = never_stored(send)
+        return scope, send
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, *, safe: bool) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, lock: asyncio.Lock | None) -> None:
         hub = self._live.current_hub()
         if hub is not None:
             send = Foreground(hub, send)
         try:
-            if not safe:
-                await self._writes.serve(scope, receive, send)
-            elif scope["method"] in {"GET", "HEAD"}:
+            if scope["method"] in {"GET", "HEAD"}:
                 passage = Passage(self._core, scope, send)
                 try:
                     await self._core.app(scope, receive, passage.send)
                 finally:
                     await passage.settle()
-            else:
+            elif is_safe(scope["method"]):
                 await self._core.app(scope, receive, send)
+            else:
+                await self._writes.serve(scope, receive, send)
         finally:
             if isinstance(send, Foreground):
                 send.over()
-
-
-class Started:
-    """A ``send`` that knows whether the response has begun."""
-
-    __slots__ = ("_send", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    async def __call__(self, message: Message) -> None:
-        """Send."""
-        self.started = True
-        await self._send(message)
+            if lock is not None:
+                lock.release()
 
 
 class Foreground:

@@ -7,11 +7,11 @@ in pieces, and the head of a slow one is not kept waiting.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
-from ..http.fields import Fields, get, media_matches
+from ..http.fields import Fields, get
 from ..http.sharing import private_by_default, shareable
 from ..http.validators import decoded, make_tag, none_match, not_modified_fields, weaken
-from ..settings import UNWATCHABLE
 from ..transports.answers import body, start
 from ..transports.outlet import Message, Send
 from .core import Core, Scope
@@ -29,7 +29,6 @@ class Passage:
         "_fields",
         "_flush",
         "_held",
-        "_link",
         "_request",
         "_scope",
         "_send",
@@ -63,43 +62,32 @@ class Passage:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        self._fields = fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
-        status = message["status"]
-        self._core.cookies.answered(self._request, fields)
-        kind = get(fields, b"content-type")
-        settings = self._core.settings
-        watchable = media_matches(kind, settings.watchable) and not media_matches(kind, UNWATCHABLE)
-        added = self._additions(status, watchable=watchable)
-        message = {**message, "headers": [*message.get("headers", ()), *added]}
-        if not (watchable and status == 200 and self._scope["method"] == "GET" and self._may_tag()):
+        headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+        self._fields = tuple(headers)
+        names, status = dict(headers), message["status"]
+        if b"set-cookie" in names:
+            self._core.cookies.answered(self._request, self._fields)
+        watchable = self._core.is_watchable(names.get(b"content-type", b""))
+        if watchable:
+            self._add(headers, names, status)
+        message = {**message, "headers": headers}
+        if not (watchable and status == 200 and self._scope["method"] == "GET" and _may_tag(names)):
             await self._send(message)
             return
         self._held = message
-        if get(fields, b"content-length") is None:
+        if b"content-length" not in names:
             # Whole in its first message? That shows at once or not at all.
             asyncio.get_running_loop().call_soon(self._flush_head)
 
-    def _may_tag(self) -> bool:
-        fields = self._fields
-        if get(fields, b"etag") is not None or get(fields, b"content-range") is not None:
-            return False
-        length = get(fields, b"content-length")
-        return length is None or (length.isascii() and length.isdigit() and int(length) <= MAX_TAGGED)
-
-    def _additions(self, status: int, *, watchable: bool) -> Fields:
-        added: list[tuple[bytes, bytes]] = []
-        settings, fields = self._core.settings, self._fields
-        if private_by_default(self._request, fields, settings.watchable, UNWATCHABLE):
-            added.append((b"cache-control", b"private, no-cache"))
-        if watchable and status == 200 and self._core.live.may_watch(self._scope["path"]):
-            root = self._scope.get("root_path") or ""
-            added.append(
-                (b"link", f'<{root}{settings.prefix}/live>; rel="monitor"'.encode("latin-1", "replace"))
-            )
+    def _add(self, headers: list[tuple[bytes, bytes]], names: Collection[bytes], status: int) -> None:
+        """Privacy by default, and where the resource can be watched."""
+        if private_by_default(self._request, names):
+            headers.append((b"cache-control", b"private, no-cache"))
+        if status == 200 and self._core.live.may_watch(self._scope["path"]):
+            headers.append((b"link", self._core.monitor_link(self._scope.get("root_path") or "")))
             # A shared cache is told of no negotiation that the query spelling does not need.
-            if not shareable(status, fields):
-                added.append((b"vary", b"Accept, Prefer"))
-        return tuple(added)
+            if b"cache-control" not in names or not shareable(status, self._fields):
+                headers.append((b"vary", b"Accept, Prefer"))
 
     def _flush_head(self) -> None:
         if self._held is not None and not self._chunks:
@@ -127,17 +115,15 @@ class Passage:
         held, self._held = self._held, None
         assert held is not None
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        coding = get(self._fields, b"content-encoding")
-        plain = decoded(data, coding, MAX_TAGGED * 8)
         headers: list[tuple[bytes, bytes]] = held["headers"]
+        coding = get(self._fields, b"content-encoding")
+        plain = data if coding is None else decoded(data, coding, MAX_TAGGED * 8)
         if plain is not None:
             tag = make_tag(plain) if coding in {None, "identity"} else weaken(make_tag(plain))
             headers.append((b"etag", tag.encode()))
             asked = get(self._request, b"if-none-match")
             if asked is not None and none_match(asked, tag):
-                await self._send(
-                    start(304, not_modified_fields(tuple((bytes(k).lower(), bytes(v)) for k, v in headers)))
-                )
+                await self._send(start(304, not_modified_fields(tuple(headers))))
                 await self._send(body(b""))
                 return
         await self._send(held)
@@ -149,3 +135,11 @@ class Passage:
             await self._flush
         if self._held is not None:
             await self._release()
+
+
+def _may_tag(names: Mapping[bytes, bytes]) -> bool:
+    """Whether the response may get a tag: none of the app's own, whole, and not known to be long."""
+    if b"etag" in names or b"content-range" in names:
+        return False
+    length = names.get(b"content-length", b"0")
+    return length.isdigit() and int(length) <= MAX_TAGGED

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from ..errors import Problem
@@ -28,16 +27,30 @@ class Writes:
         self._core = core
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
+    async def condition(self, scope: Scope) -> asyncio.Lock | None:
+        """One writer at a time per URI, where If-Match names tags that only Restive can judge.
+
+        Returns the lock that the caller releases behind the write. Raises ``Problem`` 412.
+        """
+        asked = get(tuple(scope["headers"]), b"if-match")
+        if asked is None or not if_match_is_ours(asked):
+            return None
+        name = (id(asyncio.get_running_loop()), scope["path"])
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        await lock.acquire()
+        try:
+            await self._check(scope, parse_tags(asked) or [])
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app, and announce what it changed: when its response was sent, and when it returned.
 
         FastAPI commits in endpoints, background tasks and ``yield`` dependencies, the last of which
-        end just before the call returns. Raises ``Problem`` 412.
+        end just before the call returns.
         """
-        async with self._condition(scope):
-            await self._run(scope, receive, send)
-
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         status: int | None = None
         fields: Fields = ()
 
@@ -77,19 +90,6 @@ class Writes:
         except Exception:
             log.exception("changes= raised for %s %s; the usual rule is used", scope["method"], scope["path"])
             return _changes(scope, status, fields, ancestors=self._core.settings.ancestors)
-
-    @asynccontextmanager
-    async def _condition(self, scope: Scope) -> AsyncIterator[None]:
-        """One writer at a time per URI, where If-Match names tags that only Restive can judge."""
-        asked = get(tuple(scope["headers"]), b"if-match")
-        if asked is None or not if_match_is_ours(asked):
-            yield
-            return
-        name = (id(asyncio.get_running_loop()), scope["path"])
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        async with lock:
-            await self._check(scope, parse_tags(asked) or [])
-            yield
 
     async def _check(self, scope: Scope, tags: Iterable[str]) -> None:
         """Raises ``Problem`` 412 where the representation that this client would get has none of ``tags``."""

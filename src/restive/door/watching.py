@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ from .core import Core, Scope
 
 MAX_BODY = 1_048_576
 
+LIVE_MARK = re.compile(rb"event-stream|ndjson|jsonl", re.IGNORECASE)
+"""What every Accept that asks for a watch contains, so that the others need not be parsed."""
+
 
 class Watching:
     """Serves watches over HTTP for one front door."""
@@ -34,8 +38,8 @@ class Watching:
             asked, rest = query_live(query)
             if asked is not None:
                 return asked, {**scope, "query_string": rest}
-        for name, _ in scope["headers"]:
-            if name in {b"accept", b"prefer"}:
+        for name, value in scope["headers"]:
+            if name == b"prefer" or (name == b"accept" and LIVE_MARK.search(value)):
                 return header_live(tuple(scope["headers"])), scope
         return None, scope
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .caching import cache_control
-from .fields import OWS, TOKEN, Fields, get, media_matches, split_list
+from .fields import OWS, TOKEN, Fields, get, split_list
 from .freshness import lifetime
 from .key import RequestKey
 from .neutral import is_harmless
@@ -64,24 +64,15 @@ def has_credentials(fields: Fields) -> bool:
     return any(not is_harmless(name) for name, _ in fields)
 
 
-def private_by_default(
-    request_fields: Fields,
-    response_fields: Fields,
-    watchable: Collection[str],
-    unwatchable: Collection[str] = (),
-) -> bool:
-    """Whether the response leaves with ``Cache-Control: private, no-cache`` added.
+def private_by_default(request_fields: Fields, response_names: Collection[bytes]) -> bool:
+    """Whether a response of a watchable type leaves with ``Cache-Control: private, no-cache`` added.
 
-    It is of a ``watchable`` type (globs, less ``unwatchable``), says nothing of caching, and answers a
-    request with credentials or sets a cookie.
+    It says nothing of caching, and answers a request with credentials or sets a cookie.
+    ``response_names`` are the lower-case names of its fields.
     """
-    names = {name for name, _ in response_fields}
-    if not names.isdisjoint(_SAYS_CACHING):
+    if not _SAYS_CACHING.isdisjoint(response_names):
         return False
-    if b"set-cookie" not in names and not has_credentials(request_fields):
-        return False
-    content_type = get(response_fields, b"content-type")
-    return media_matches(content_type, watchable) and not media_matches(content_type, unwatchable)
+    return b"set-cookie" in response_names or has_credentials(request_fields)
 
 
 def _resource(key: RequestKey) -> tuple[object, ...]:
