@@ -36,7 +36,7 @@ class Settings:
         "auto", "URL of the backend: `auto`, `memory:`, `sqlite:///path`. Env: `RESTIVE_BACKEND`."
     )
     name: str = _setting(
-        "", "The app's name in the backend; default: the import path of the app or its title."
+        "", "The app's name in the backend; apps that share a store have different ones. Default: `restive`."
     )
 
     # Who shares a rendering (design 2.1)

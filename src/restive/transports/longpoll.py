@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..errors import Problem
 from ..http.fields import Fields
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
 from ..hub.watch import Current, End, State, Watch
-from .answers import BODY_FIELDS, live_fields, merged, respond, respond_end
+from .answers import BODY_FIELDS, live_fields, merged, respond, respond_end, respond_problem
 from .outlet import Outlet, Receive, Send, until_gone
 
 
@@ -43,7 +44,7 @@ async def serve(
     try:
         watch = begin(outlet)
         reader = asyncio.create_task(until_gone(receive, outlet))
-        outcome = await _outcome(outlet, hub.now, wait)
+        outcome = await _outcome(outlet, hub.now, wait, hub.settings.look_timeout)
     finally:
         if reader is not None:
             reader.cancel()
@@ -58,34 +59,36 @@ async def serve(
         await _tell(send, outcome.rendering, applied, extra)
     elif isinstance(outcome, End):
         await respond_end(send, outcome.document, merged(outcome.fields, extra))
-    else:
-        fields = (
-            live_fields(outcome.rendering.fields, b"")[1:] if outcome else ((b"cache-control", b"no-store"),)
+    elif outcome is None:
+        detail = "The resource could not be read in time. Ask again."
+        await respond_problem(
+            send, Problem(503, "No answer yet", detail, headers={"Retry-After": "1"}), extra
         )
-        tag: Fields = ((b"etag", outcome.rendering.etag.encode("latin-1")),) if outcome else ()
-        await respond(send, 304 if preference else 204, merged((*fields, *tag, *applied), extra))
+    else:
+        tag = (b"etag", outcome.rendering.etag.encode("latin-1"))
+        fields = (*live_fields(outcome.rendering.fields, b"")[1:], tag, *applied)
+        await respond(send, 304 if preference else 204, merged(fields, extra))
     return Told()
 
 
-async def _outcome(outlet: Outlet, now: Callable[[], float], wait: float) -> State | End | Current | None:
+async def _outcome(
+    outlet: Outlet, now: Callable[[], float], wait: float, patience: float
+) -> State | End | Current | None:
     """The first state or end; at the end of the time what is known."""
     current: Current | None = None
-    final = False
-    deadline = now() + wait
-    while not outlet.draining and (left := deadline - now()) > 0 and await outlet.wait(left):
-        if outlet.gone:
-            return None
+    begun = now()
+    # Before the first look nobody can say that nothing is new, however short the client would wait.
+    while not outlet.draining and not outlet.gone:
+        left = begun + (wait if current is not None else max(wait, patience)) - now()
+        if left <= 0 or not await outlet.wait(left):
+            break
         for _, event in outlet.events():
-            if isinstance(event, State):
-                return event
             if isinstance(event, Current):
                 current = event
-            elif current is None:
+            elif isinstance(event, State) or current is None:
                 return event
-            else:
-                # It is final and the client has it: there is nothing to hurry back for.
-                final = True
-    return current if current is not None or final else None
+            # An end behind `current` is that of a final state, which the client has: no hurry to say so.
+    return current
 
 
 async def _tell(send: Send, rendering: Rendering, applied: Fields, extra: Fields) -> None:
