@@ -47,7 +47,7 @@ class CookieIndex:
                     del self._sockets[pair]
 
     def answered(self, request: Fields, response: Fields) -> None:
-        """A response over HTTP began: sockets with a cookie that it replaces shall reconnect."""
+        """A response to the browser began: sockets with a cookie that it replaces shall reconnect."""
         if not self._sockets or not any(name == b"set-cookie" for name, _ in response):
             return
         for pair in replaced(pairs(request), response):

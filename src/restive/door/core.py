@@ -24,6 +24,9 @@ log = logging.getLogger("restive.door")
 
 Scope = Mapping[str, Any]
 
+RELAYED = "restive.relayed"
+"""In a scope: the request came over a socket, so its response replaces no cookie of the browser's."""
+
 MAX_REMEMBERED = 1000
 """Entries of a table that grows with what apps say."""
 

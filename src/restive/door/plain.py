@@ -14,7 +14,7 @@ from ..http.sharing import private_by_default, shareable
 from ..http.validators import decoded, make_tag, none_match, not_modified_fields, weaken
 from ..transports.answers import body, start
 from ..transports.outlet import Message, Send
-from .core import Core, Scope
+from .core import RELAYED, Core, Scope
 
 MAX_TAGGED = 1_048_576
 """Bytes of the largest response that is held for a moment to give it a tag."""
@@ -30,6 +30,7 @@ class Passage:
         "_flush",
         "_held",
         "_request",
+        "_root",
         "_scope",
         "_send",
         "_size",
@@ -38,6 +39,8 @@ class Passage:
     def __init__(self, core: Core, scope: Scope, send: Send) -> None:
         self._core = core
         self._scope = scope
+        # Routers write their own root path into the scope.
+        self._root: str = scope.get("root_path") or ""
         self._send = send
         self._request: Fields = tuple(scope["headers"])
         self._fields: Fields = ()
@@ -65,7 +68,7 @@ class Passage:
         headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
         self._fields = tuple(headers)
         names, status = dict(headers), message["status"]
-        if b"set-cookie" in names:
+        if b"set-cookie" in names and RELAYED not in self._scope:
             self._core.cookies.answered(self._request, self._fields)
         watchable = self._core.is_watchable(names.get(b"content-type", b""))
         if watchable:
@@ -84,7 +87,7 @@ class Passage:
         if private_by_default(self._request, names):
             headers.append((b"cache-control", b"private, no-cache"))
         if status == 200 and self._core.live.may_watch(self._scope["path"]):
-            headers.append((b"link", self._core.monitor_link(self._scope.get("root_path") or "")))
+            headers.append((b"link", self._core.monitor_link(self._root)))
             # A shared cache is told of no negotiation that the query spelling does not need.
             if b"cache-control" not in names or not shareable(status, self._fields):
                 headers.append((b"vary", b"Accept, Prefer"))

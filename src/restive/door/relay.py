@@ -16,7 +16,7 @@ from ..http.live import LIVE_TYPES
 from ..hub.rendering import JSON, TEXT
 from ..transports.outlet import Message, Receive, Send
 from ..wire import messages
-from .core import Core, Scope
+from .core import RELAYED, Core, Scope
 
 ASGIApp = Callable[[Any, Receive, Send], Awaitable[None]]
 
@@ -92,6 +92,7 @@ class Relay:
             "client": scope.get("client"),
             "server": scope.get("server"),
             "extensions": {},
+            RELAYED: True,
         }
         request.update({name: scope[name] for name in ("app", "state") if name in scope})
         if "state" in request:

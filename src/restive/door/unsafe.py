@@ -15,7 +15,7 @@ from ..http.validators import if_match_is_ours, parse_tags, same
 from ..hub.look import Answer, Look
 from ..hub.rendering import from_answer
 from ..transports.outlet import Message, Receive, Send
-from .core import Core, Scope
+from .core import RELAYED, Core, Scope
 
 log = logging.getLogger("restive.door")
 
@@ -53,22 +53,24 @@ class Writes:
         """
         status: int | None = None
         fields: Fields = ()
+        written = dict(scope)  # before routers write their own root path into it
 
         async def watch(message: Message) -> None:
             nonlocal status, fields
             if message["type"] == "http.response.start":
                 status = message["status"]
                 fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
-                self._core.cookies.answered(tuple(scope["headers"]), fields)
+                if RELAYED not in written:
+                    self._core.cookies.answered(tuple(written["headers"]), fields)
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
             if last:
-                self._announce(scope, status, fields)
+                self._announce(written, status, fields)
 
         try:
             await self._core.app(scope, receive, watch)
         finally:
-            self._announce(scope, status, fields)
+            self._announce(written, status, fields)
 
     def _announce(self, scope: Scope, status: int | None, fields: Fields) -> None:
         settings = self._core.settings

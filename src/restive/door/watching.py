@@ -217,7 +217,8 @@ class Probe:
             return await receive()
 
         try:
-            await self._core.app(scope, no_body, send)
+            # A copy: routers write into the scope, from which the key of the watch is made.
+            await self._core.app(dict(scope), no_body, send)
         except Exception:
             if self._own:
                 raise

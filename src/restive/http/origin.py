@@ -41,13 +41,13 @@ def allowed(
     Same-origin by Sec-Fetch-Site or by Origin, or an origin that is listed; ``null`` never. A request
     with neither Origin nor cookie is no browser's.
     """
+    origins = get_all(fields, b"origin")
+    if len(origins) > 1 or "null" in origins:
+        return False
     if get(fields, b"sec-fetch-site") == "same-origin":
         return True
-    origins = get_all(fields, b"origin")
     if not origins:
         return get(fields, b"cookie") is None
-    if len(origins) > 1 or origins[0] == "null":
-        return False
     origin = origins[0]
     known = {_parts(each) for each in (*allow_origins, *([public_url] if public_url else []))}
     return same_origin(origin, authority) or _parts(origin) in known - {("", "")}

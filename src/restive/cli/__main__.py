@@ -1,0 +1,5 @@
+"""``python -m restive.cli``: the same as ``restive``."""
+
+from . import main
+
+main()

@@ -1,0 +1,68 @@
+"""Ctrl-C as an answer to a question instead of the end of the program."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Pressed", "ask_cancel", "until_pressed"]
+
+T = TypeVar("T")
+
+QUESTION = "Cancel the operation, or leave it running? (c/l) [l]: "
+
+
+class Pressed(Exception):
+    """Ctrl-C was pressed."""
+
+
+async def until_pressed(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``. Raises ``Pressed`` when Ctrl-C ended it."""
+    loop = asyncio.get_running_loop()
+    pressed = asyncio.Event()
+    previous = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(pressed.set))
+    task, press = asyncio.ensure_future(work), asyncio.ensure_future(pressed.wait())
+    try:
+        await asyncio.wait({task, press}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        for each in (task, press):
+            each.cancel()
+        await asyncio.gather(task, press, return_exceptions=True)
+
+
+async def ask_cancel() -> bool:
+    """Whether to cancel the operation. Where nobody can answer, or answers by Ctrl-C, it is left running."""
+    if not sys.stdin.isatty():
+        return False
+    while True:
+        click.echo(QUESTION, nl=False, err=True)
+        try:
+            answer = (await until_pressed(_line())).strip().lower()
+        except (Pressed, NotImplementedError):  # the latter: no event loop of this system can wait for stdin
+            click.echo(err=True)
+            return False
+        if answer in {"c", "cancel"}:
+            return True
+        if answer in {"", "l", "leave"}:
+            return False
+
+
+async def _line() -> str:
+    """A line from stdin, on the event loop: a blocking read could miss a Ctrl-C that comes just before it."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sys.stdin, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline()

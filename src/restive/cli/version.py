@@ -1,0 +1,23 @@
+"""``restive version``: what is installed, as it belongs into a bug report."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+import click
+
+PACKAGES = ("starlette", "fastapi", "uvicorn", "httpx2", "websockets", "msgspec")
+
+
+@click.command()
+def version() -> None:
+    """Print the versions of Restive, Python and the packages they work with."""
+    click.echo(f"restive {metadata.version('restive')}")
+    click.echo(f"python {platform.python_version()} ({platform.system()} {platform.machine()})")
+    for package in PACKAGES:
+        try:
+            found = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found = "not installed"
+        click.echo(f"{package} {found}")
