@@ -10,7 +10,7 @@ from ..errors import Problem
 from ..http.fields import Fields
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
-from ..hub.watch import Current, End, State, Watch
+from ..hub.watch import FINAL, Current, End, State, Watch
 from .answers import BODY_FIELDS, live_fields, merged, respond, respond_end, respond_problem
 from .outlet import Outlet, Receive, Send, until_gone
 
@@ -85,9 +85,9 @@ async def _outcome(
         for _, event in outlet.events():
             if isinstance(event, Current):
                 current = event
-            elif isinstance(event, State) or current is None:
+            elif current is None or event != End(FINAL):
                 return event
-            # An end behind `current` is that of a final state, which the client has: no hurry to say so.
+            # The client has the final state: there is nothing to hurry back for.
     return current
 
 
