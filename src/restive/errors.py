@@ -13,7 +13,6 @@ RestiveError
     ├── OperationFailed       the operation ended as failed; carries the problem
     ├── OperationCanceled     the operation ended as canceled
     ├── RequestRefused        the server refused a request about an operation; carries the problem
-    ├── OutcomeUnknown        the connection was lost after a request that must not be repeated
     └── Unreachable           no transport could deliver anything
 """
 
@@ -34,7 +33,6 @@ __all__ = [
     "Interrupted",
     "OperationCanceled",
     "OperationFailed",
-    "OutcomeUnknown",
     "Problem",
     "RequestRefused",
     "RestiveError",
@@ -165,10 +163,6 @@ class RequestRefused(ClientError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         super().__init__(str(problem))
-
-
-class OutcomeUnknown(ClientError):
-    """The connection was lost after a request whose repetition could do harm."""
 
 
 class Unreachable(ClientError):

@@ -112,6 +112,7 @@ class Watched:
     etag: str | None = None
     last: State | None = None
     shown: int = 0
+    checked: int = -1  # `shown` when a GET last said whether the state is final
     failures: int = 0
     suspects: dict[Transport, Kind] = field(default_factory=dict)  # delivered nothing since the last news
     ever: bool = False  # anything was ever delivered

@@ -298,8 +298,8 @@ class Machine:
                 self._show(watch, state)
             case Unchanged(etag) if etag is not None and not same_tag(etag, watch.etag):
                 self._start_fetch(watch, now)
-            case Unchanged() if attempt.transport == "long-poll" and now - asked < self._policy.wait / 2:
-                self._start_fetch(watch, now)  # silent before its time: final, perhaps, which a GET tells
+            case Unchanged() if attempt.transport == "long-poll" and watch.checked != watch.shown:
+                self._start_fetch(watch, now)  # a long poll does not say that a state is final: a GET does
             case Announced(etag):
                 self._start_fetch(watch, now, etag)
             case Ended(problem) if problem is not None:
@@ -335,6 +335,7 @@ class Machine:
     def _fetched(self, watch: Watched, attempt: Attempt, news: News, now: float) -> None:
         watch.fetch = None
         watch.ever = True
+        watch.checked = attempt.shown
         if isinstance(news, Ended) and news.problem is not None:
             self._finish(watch, WatchEnded(news.problem))
             return

@@ -89,8 +89,14 @@ class LiveSocket:
     async def _connect(self) -> ClientConnection:
         from websockets.asyncio.client import connect
 
+        class Connect(connect):
+            """Follows no redirect: the client's credentials, of whatever name, are for this server."""
+
+            def process_redirect(self, exc: Exception) -> Exception | str:
+                return exc
+
         shake = await self._handshake()
-        return await connect(
+        return await Connect(
             shake.url,
             subprotocols=[_subprotocol()],
             additional_headers=shake.headers,
