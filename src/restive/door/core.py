@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
@@ -140,6 +141,8 @@ class Core:
     ) -> Watch:
         """Begin a watch. Raises ``Problem`` where it is not allowed or one too many."""
         key = self.key(scope, target, headers)
+        if target is None:
+            _refuse_detour(scope, key)
         if not self.live.may_watch(key.path):
             raise Problem(
                 403, "Not watchable", f"{key.path} is not among the targets that may be watched. GET it."
@@ -169,3 +172,13 @@ class Core:
             (b"access-control-expose-headers", b"etag, location, retry-after, preference-applied, link"),
             (b"vary", b"origin"),
         )
+
+
+def _refuse_detour(scope: Scope, key: RequestKey) -> None:
+    """A watch reaches what a GET of the same URI reaches, so that a proxy's rules by path hold for it.
+
+    A look has the normal form; a path with dot segments is another one to the app. Raises ``Problem`` 400.
+    """
+    path, root = scope["path"], scope.get("root_path") or ""
+    if unquote(key.path) not in {path, f"{root}{path}"}:
+        raise Problem(400, "Target not in normal form", f"Write {key.target}")

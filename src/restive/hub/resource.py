@@ -94,8 +94,7 @@ class Resource:
         self._forget(variant)
         home = self._home(variant)
         if home is not None and home is not variant:
-            if variant.rendering is not None:
-                home.adopt(variant.rendering)
+            home.adopt(variant)
             self._merge(variant, home)
 
     def _home(self, variant: Variant) -> Variant | None:
@@ -142,6 +141,7 @@ class Resource:
             for watch in watches:
                 watch.variant = home
                 joined[watch] = None
+                watch.sink.ready(watch)  # what the new home holds may be newer
         home.waiting.extend(waiting)
         variant.members.clear()
         variant.stop()

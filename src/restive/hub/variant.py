@@ -45,10 +45,12 @@ class Variant:
 
     __slots__ = (
         "_asked",
+        "_begun",
         "_look",
         "_queued",
         "_timer",
         "audience",
+        "began",
         "exemplar",
         "groups",
         "kind",
@@ -70,12 +72,15 @@ class Variant:
         self.vary: frozenset[bytes] = frozenset()
         self.groups: frozenset[str] = frozenset()
         self.rendering: Rendering | None = None
+        self.began = 0.0
+        """When the look began that ``rendering`` is of: what decides which of two is the newer."""
         self.members: dict[RequestKey, dict[Watch, None]] = {}
         self.waiting: list[Watch] = []
         self.schedule = Schedule(resource.hub.settings, resource.hub.now())
         self._timer: asyncio.TimerHandle | None = None
         self._look: Look | None = None
         self._queued = False
+        self._begun = 0.0
         self._asked: RequestKey | None = None
 
     def __iter__(self) -> Iterator[Watch]:
@@ -182,7 +187,8 @@ class Variant:
             return False
         if due.rights and self.kind is Kind.AUDIENCE:
             self._dissolve()
-        self.schedule.begin(due, hub.now())
+        self._begun = hub.now()
+        self.schedule.begin(due, self._begun)
         self._asked = key = self.asker
         self._look = Look(
             hub.app, hub.scope_of(key, due.reason), hub.settings.max_representation, self._looked
@@ -243,6 +249,7 @@ class Variant:
         hub, due = self.resource.hub, self.schedule.in_flight
         self._keep(key, answer)
         rendering, before = verdict.rendering, self.rendering
+        self.began = self._begun
         # A representation that is not whole can change behind the part that was read.
         unseen = rendering.fetch and not answer.whole and due is not None and due.reason is Reason.CHANGED
         if unseen and before is not None:
@@ -266,8 +273,12 @@ class Variant:
         self.resource.settle(self)
         self.arm()
 
-    def adopt(self, rendering: Rendering) -> None:
-        """Another variant's newer look, which these members may see as well."""
+    def adopt(self, other: Variant) -> None:
+        """Take over another variant's rendering, which these members may see as well, where it is newer."""
+        rendering = other.rendering
+        if rendering is None or other.began <= self.began:
+            return
+        self.began = other.began
         if self.rendering is None or not rendering.same_as(self.rendering):
             self.rendering = rendering
             self._tell(everybody=True)
