@@ -6,11 +6,12 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import click
 
-__all__ = ["Pressed", "ask_cancel", "until_pressed"]
+__all__ = ["CtrlC", "Pressed", "ask_cancel"]
 
 T = TypeVar("T")
 
@@ -21,32 +22,46 @@ class Pressed(Exception):
     """Ctrl-C was pressed."""
 
 
-async def until_pressed(work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``. Raises ``Pressed`` when Ctrl-C ended it."""
-    loop = asyncio.get_running_loop()
-    pressed = asyncio.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(pressed.set))
-    task, press = asyncio.ensure_future(work), asyncio.ensure_future(pressed.wait())
-    try:
-        await asyncio.wait({task, press}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        for each in (task, press):
-            each.cancel()
-        await asyncio.gather(task, press, return_exceptions=True)
+class CtrlC:
+    """Takes Ctrl-C while its ``with`` block lasts; one that comes between two waits ends the next."""
+
+    def __init__(self) -> None:
+        self._presses = asyncio.Semaphore(0)
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._previous = signal.signal(
+            signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._presses.release)
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    async def until(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``. Raises ``Pressed`` when Ctrl-C ended it."""
+        task, press = asyncio.ensure_future(work), asyncio.ensure_future(self._presses.acquire())
+        try:
+            await asyncio.wait({task, press}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Pressed
+        finally:
+            for each in (task, press):
+                each.cancel()
+            await asyncio.gather(task, press, return_exceptions=True)
 
 
-async def ask_cancel() -> bool:
+async def ask_cancel(ctrl_c: CtrlC) -> bool:
     """Whether to cancel the operation. Where nobody can answer, or answers by Ctrl-C, it is left running."""
     if not sys.stdin.isatty():
         return False
     while True:
         click.echo(QUESTION, nl=False, err=True)
         try:
-            answer = (await until_pressed(_line())).strip().lower()
+            answer = (await ctrl_c.until(_line())).strip().lower()
         except (Pressed, NotImplementedError):  # the latter: no event loop of this system can wait for stdin
             click.echo(err=True)
             return False

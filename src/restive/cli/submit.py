@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +20,7 @@ from .display import Display, display
 from .exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREACHABLE, Failure, printable, sentence
 from .fields import URL, Body, connect_timeout_option, header_option, headers_of, json_body, multipart
 from .following import Following
-from .interrupt import Pressed, ask_cancel, until_pressed
+from .interrupt import CtrlC, Pressed, ask_cancel
 from .output import write_json
 
 if TYPE_CHECKING:
@@ -67,55 +69,66 @@ def _run(work: Any) -> None:
         raise Failure(f"The operation failed: {problem.title}{detail}", EXIT_FAILED) from error
 
 
-async def _submit(url: str, fields: tuple[str, ...], headers: dict[str, str], document: str | None) -> None:
+@dataclass
+class Terminal:
+    """Where an operation is followed: the client, the display on stderr, and Ctrl-C."""
+
+    client: AsyncClient
+    shown: Display
+    ctrl_c: CtrlC
+
+
+@asynccontextmanager
+async def _terminal(**options: Any) -> AsyncIterator[Terminal]:
     from ..client import AsyncClient
 
     shown = display(sys.stderr)
     try:
-        with ExitStack() as files:
-            upload = _Upload(shown)
-            body = json_body(document) if document is not None else multipart(fields, files, upload.told)
-            upload.size = body.size
-            async with AsyncClient(headers=headers) as client:
-                started = await upload.send(client, url, body)
-                await _to_the_end(client, started, shown)
+        with CtrlC() as ctrl_c:
+            async with AsyncClient(**options) as client:
+                yield Terminal(client, shown, ctrl_c)
     finally:
         shown.close()
+
+
+async def _submit(url: str, fields: tuple[str, ...], headers: dict[str, str], document: str | None) -> None:
+    async with _terminal(headers=headers) as terminal:
+        with ExitStack() as files:
+            upload = _Upload(terminal)
+            body = json_body(document) if document is not None else multipart(fields, files, upload.told)
+            upload.size = body.size
+            started = await upload.send(url, body)
+        await _to_the_end(terminal, started)
 
 
 async def _follow(url: str, **options: Any) -> None:
-    from ..client import AsyncClient
-
-    shown = display(sys.stderr)
-    try:
-        async with AsyncClient(**options) as client:
-            await _to_the_end(client, url, shown)
-    finally:
-        shown.close()
+    async with _terminal(**options) as terminal:
+        await _to_the_end(terminal, url)
 
 
 class _Upload:
     """The request that starts an operation, and how much of it was sent."""
 
-    def __init__(self, shown: Display) -> None:
-        self._shown = shown
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
         self._sent = 0
         self.size: int | None = None
 
     def told(self, count: int) -> None:
         self._sent += count
-        self._shown.upload(self._sent, self.size)
+        self._terminal.shown.upload(self._sent, self.size)
 
-    async def send(self, client: AsyncClient, url: str, body: Body) -> Any:
+    async def send(self, url: str, body: Body) -> Any:
         """The response that names the operation. Raises ``Failure`` for any other."""
         import httpx2
 
+        # However long the upload takes, and the server's copying after it.
+        timeout = httpx2.Timeout(None, connect=30.0)
+        post = self._terminal.client.post(url, timeout=timeout, **body.arguments)
         try:
-            # However long the upload takes, and the server's copying after it.
-            timeout = httpx2.Timeout(None, connect=30.0)
-            response = await until_pressed(client.post(url, timeout=timeout, **body.arguments))
+            response = await self._terminal.ctrl_c.until(post)
         except Pressed:
-            self._shown.close()
+            self._terminal.shown.close()
             complete = self.size is not None and self._sent >= self.size
             said = "it may have been started" if complete else "nothing was started"
             click.echo(f"restive: interrupted before the server answered: {said}.", err=True)
@@ -145,24 +158,26 @@ def _problem(response: Any) -> str:
     return f"{title}: {detail}" if detail else str(title)
 
 
-async def _to_the_end(client: AsyncClient, started: Any, shown: Display) -> None:
+async def _to_the_end(terminal: Terminal, started: Any) -> None:
     """Follow an operation until it ends or the user goes."""
-    following = Following(client.operation(started), shown)
+    following = Following(terminal.client.operation(started), terminal.shown)
     try:
-        result = await until_pressed(following.outcome())
+        result = await terminal.ctrl_c.until(following.outcome())
     except Pressed:
-        shown.close()
-        await _leave(following)
+        terminal.shown.close()
+        await _leave(following, terminal.ctrl_c)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-    finally:
-        shown.close()
+    terminal.shown.close()
     write_json(result)
 
 
-async def _leave(following: Following) -> None:
+async def _leave(following: Following, ctrl_c: CtrlC) -> None:
     click.echo(err=True)
-    if await ask_cancel():
-        status = await following.cancel()
-        click.echo(f"The operation is {status}.", err=True)
-    else:
+    if not await ask_cancel(ctrl_c):
         click.echo(f"It goes on. Follow it with: restive follow {printable(following.url)}", err=True)
+        return
+    try:
+        status = await ctrl_c.until(following.cancel())
+    except Pressed:
+        status = "asked to cancel, but not known to have ended"
+    click.echo(f"The operation is {status}.", err=True)

@@ -1,0 +1,5 @@
+"""An app in which nothing is live."""
+
+from fastapi import FastAPI
+
+app = FastAPI()
