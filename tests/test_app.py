@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -147,3 +148,34 @@ def test_constructing_opens_and_starts_nothing(tmp_path: Any, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     Restive(starlette(), backend=f"sqlite:///{tmp_path}/x/restive.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_never_takes_out_routes_however_they_are_nested() -> None:
+    live = Restive()
+    inner, outer = APIRouter(), APIRouter()
+
+    @inner.get("/secret")
+    @live.never
+    def secret() -> dict[str, int]:
+        return {"n": 1}
+
+    @inner.get("/open")
+    def public() -> dict[str, int]:
+        return {"n": 2}
+
+    outer.include_router(inner, prefix="/b")
+    app, mounted = FastAPI(), FastAPI()
+    app.include_router(outer, prefix="/a")
+    mounted.include_router(inner)
+    app.mount("/m", mounted)
+    live.install(app)
+    live.never("/docs*")
+    client = TestClient(app)
+    for path in ("/a/b/secret", "/m/secret", "/docs"):
+        assert client.get(path).status_code == 200
+        assert "link" not in client.get(path).headers
+        refused = client.get(f"{path}?live=long-poll")
+        assert (refused.status_code, refused.json()["title"]) == (403, "Not watchable")
+    for path in ("/a/b/open", "/m/open"):
+        assert "link" in client.get(path).headers
+        assert client.get(f"{path}?live=long-poll").json() == {"n": 2}

@@ -190,6 +190,7 @@ class Restive:
                 self.settings,
                 state=lambda: self._state,
                 owner=self._in_place,
+                is_never=self.is_never,
                 on_use=self._on_use,
                 on_idle=self._on_idle,
             )
@@ -283,21 +284,11 @@ class Restive:
         """Whether ``never`` and ``targets=`` leave this path watchable."""
         if any(fnmatchcase(path, pattern) for pattern in self._never):
             return False
-        if self._never_routes and self._is_never_route(path):
-            return False
         return self.settings.targets is None or bool(self.settings.targets(path))
 
-    def _is_never_route(self, path: str) -> bool:
-        from starlette.routing import Match
-
-        scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
-        for route in getattr(self._in_place, "routes", ()):
-            if (
-                getattr(route, "endpoint", None) in self._never_routes
-                and route.matches(scope)[0] is not Match.NONE
-            ):
-                return True
-        return False
+    def is_never(self, endpoint: Any) -> bool:
+        """Whether ``never`` takes out the app's function that answered, as its router names it."""
+        return endpoint is not None and endpoint in self._never_routes
 
     # Backend and operations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import logging
 from typing import Any
 
@@ -341,5 +342,40 @@ def test_groups_of_rfc_9875_are_announced_together() -> None:
         bench.hub.announce([Change(group="prices")])
         await asyncio.sleep(0.5)
         assert client.last == b'{"n":1}'
+
+    run(main())
+
+
+def test_looks_leave_every_turn_of_the_loop_to_others() -> None:
+    """Looks that never wait begin one at a time, with turns between them in which requests are read."""
+
+    async def main() -> None:
+        turn, begun = 0, []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.append(turn)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        bench = Bench(app)
+        for n in range(50):
+            bench.watch(f"/{n}", cookie=f"s={n}")
+        while len(begun) < 50:
+            turn += 1
+            await asyncio.sleep(0)
+        assert all(after - before >= 2 for before, after in itertools.pairwise(begun))
+
+    run(main())
+
+
+def test_looks_go_on_beside_requests_that_never_end() -> None:
+    async def main() -> None:
+        page = Page()
+        bench = Bench(page)
+        bench.hub.foreground(+1)
+        for n in range(20):
+            bench.watch(f"/{n}", cookie=f"s={n}")
+        await asyncio.sleep(30)
+        assert len(page.looks) == 20
 
     run(main())

@@ -103,12 +103,14 @@ async def test_change_announced_by_the_package_function(ledger: ledger_app.Ledge
         await watching.state({"amount": 1})
 
 
-async def test_change_below(ledger: ledger_app.Ledger) -> None:
+@pytest.mark.parametrize("above", ["/a/x", "/a/x/", "/"])
+async def test_change_below(above: str, ledger: ledger_app.Ledger) -> None:
     async with watched(ledger, "/a/x/y/z") as deep, watched(ledger, "/a/xx") as beside:
         ledger.add("/a/x/y/z")
-        ledger.live.changed("/a/x", below=True)
+        ledger.live.changed(above, below=True)
         await deep.state({"amount": 1})
-        assert ledger.looks["/a/xx"] == 1
+        if above != "/":
+            assert ledger.looks["/a/xx"] == 1
         await beside.nothing(0.01)
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from apps import office as office_app
 from apps import others
+from scenarios.asgi import Call, get
 from scenarios.servers import CALM, Serve, ThreadServer
+from scenarios.waiting import until
 from scenarios.watches import Client
 
 
@@ -243,3 +245,16 @@ async def test_weak_tag_matches_nothing_strongly_but_is_ours(
     tag = (await http.get(url + "/document")).headers["etag"]
     answer = await http.put(url + "/document", json={"n": 2}, headers={"if-match": "W/" + tag})
     assert answer.status_code == 200
+
+
+async def test_a_precondition_leaves_no_hub_behind() -> None:
+    """Where nothing is watched, judging If-Match starts nothing that stays."""
+    app, live, _ = office_app.make(**CALM)
+    tasks = asyncio.all_tasks()
+    tag = (await get(app, "/document")).headers["etag"]
+    fields = [("if-match", tag), ("content-type", "application/json")]
+    async with Call(app, "/document", method="PUT", headers=fields, body=b'{"n": 2}') as call:
+        await call.until(lambda c: c.complete)
+    assert call.status == 200
+    await until(lambda: asyncio.all_tasks() == tasks)
+    assert "hubs=[]" in repr(live)

@@ -321,6 +321,21 @@ async def test_a_users_own_request_does_not_wait_for_looks(serve: Serve, http: C
         await one.close()
 
 
+async def test_looks_do_not_wait_for_a_users_own_slow_request(serve: Serve, http: Client) -> None:
+    """One request that the app answers late and one look that hangs do not hold up the looks of others."""
+    app, _, mirror = mirror_app.make(**CALM, look_timeout=60)
+    server = serve(app)
+    async with watch("websocket", server.url, "/hang/look") as hanging:
+        await until(lambda: mirror.started == ["look"])
+        slow = asyncio.ensure_future(http.get(server.url + "/hang/request", timeout=60))
+        await until(lambda: len(mirror.started) == 2)
+        async with watch("websocket", server.url, "/body") as watching:
+            assert isinstance(await watching.next(), State)
+        slow.cancel()
+        await asyncio.wait([slow])
+        await hanging.nothing(0.01)
+
+
 async def test_variants_of_one_path_are_bounded(serve: Serve) -> None:
     """The one too many is refused with a problem; the others live on."""
     app, live, shop = shop_app.make(**CALM, max_variants=3)

@@ -346,3 +346,16 @@ async def test_another_ones_tag_is_no_key(way: str, serve: Serve) -> None:
             event = await bob.next()
     assert isinstance(event, State)
     assert event.data["who"] == "bob"
+
+
+@pytest.mark.parametrize("way", PUSHING)
+async def test_joining_is_looked_at_where_credentials_count(way: str, serve: Serve) -> None:
+    """A right that was withdrawn a moment ago, unannounced, is not passed by joining an old watch."""
+    app, _, club = club_app.make(**CALM)
+    server = serve(app)
+    async with watch(way, server.url, "/me", headers={"authorization": "ann"}) as old:
+        await old.next()
+        club.banned.add("ann")
+        async with watch(way, server.url, "/me", headers={"authorization": "ann"}) as new:
+            assert (await new.end()).status == 403
+            assert b"version" not in new.raw

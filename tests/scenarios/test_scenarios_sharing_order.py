@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -45,3 +46,31 @@ async def test_late_answer_of_another_member_takes_nobody_back(caching: str, opt
         await asyncio.sleep(0.1)  # for whatever should not come
         assert versions(ann) == [1, 2]
         assert versions(bob) in ([2], [1, 2])
+
+
+async def test_rights_of_an_audience_are_rechecked_while_it_changes_all_the_time() -> None:
+    """What recheck bounds, many announcements must not put off: the refused member goes, the others stay."""
+    app, live, club = club_app.make(**{**CALM, "recheck": 0.3, "settle": 0.02}, **TEAM)
+    who = [[("authorization", name)] for name in ("abe", "ann", "amy")]
+    async with contextlib.AsyncExitStack() as stack:
+        calls = [
+            await stack.enter_async_context(Call(app, "/news?live=ndjson", headers=fields)) for fields in who
+        ]
+        for call in calls:
+            await call.until(lambda c: b"version" in c.raw)
+
+        async def change() -> None:
+            while True:
+                club.version += 1
+                live.changed("/news")
+                await asyncio.sleep(0.02)
+
+        changing = asyncio.ensure_future(change())
+        club.banned.add("abe")
+        await calls[0].until(lambda c: c.complete)
+        changing.cancel()
+        assert b'"status":403' in calls[0].raw
+        club.version += 1
+        live.changed("/news")
+        for call in calls[1:]:
+            await call.until(lambda c: versions(c)[-1] == club.version)

@@ -8,13 +8,20 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from restive import Restive
 from scenarios.asgi import Call, get
 
-FIELDS = ["authorization", "cookie", "x-tenant", "accept-language", "x-forwarded-user", "accept"]
+FIELDS = ["authorization", "cookie", "accept-language", "x-tenant"]
+REUSABLE = [
+    "public, max-age=60",
+    'Public , MAX-AGE="60"',
+    "s-maxage=60",
+    "public, s-maxage=60, must-revalidate",
+]
 CACHING = [
     "",
     "private",
@@ -24,10 +31,6 @@ CACHING = [
     "max-age=60",
     "public",
     "public, max-age=0",
-    "public, max-age=60",
-    'Public , MAX-AGE="60"',
-    "s-maxage=60",
-    "public, s-maxage=60, must-revalidate",
     "public, max-age=60, no-cache",
     'public, max-age=60, private="x-tenant"',
     'public, max-age=60, no-cache="set-cookie"',
@@ -110,13 +113,13 @@ choices = st.tuples(st.sampled_from(FIELDS), values)
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     return Plan(
-        depends=draw(st.frozensets(st.sampled_from([*FIELDS, "client"]), max_size=4)),
-        caching=draw(st.sampled_from(CACHING)),
+        depends=draw(st.frozensets(st.sampled_from([*FIELDS, "client"]), max_size=2)),
+        caching=draw(st.sampled_from(REUSABLE) | st.sampled_from(CACHING)),
         vary=frozenset(draw(st.lists(st.sampled_from(FIELDS), max_size=2))),
         set_cookie=draw(st.integers(0, 5)) == 0,
         etag=draw(st.sampled_from(["", "", '"coarse"', 'W/"weak"'])),
-        strict=draw(st.none() | choices),
-        refuses=draw(st.none() | st.none() | choices),
+        strict=draw(st.none() | st.none() | choices),
+        refuses=draw(st.none() | st.none() | st.none() | choices),
     )
 
 
@@ -125,13 +128,11 @@ def watchers(draw: st.DrawFn) -> Watcher:
     fields = draw(st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(["a", "b"]), max_size=3))
     if "cookie" in fields:
         fields["cookie"] = f"sid={fields['cookie']}"
-    if "accept" in fields:
-        fields["accept"] = f"application/{fields['accept']}"
     client = draw(st.sampled_from(["203.0.113.1", "203.0.113.2"]))
-    return Watcher(fields, client, draw(st.integers(0, 1)), draw(st.sampled_from(["sse", "ndjson"])))
+    return Watcher(fields, client, draw(st.sampled_from([0, 0, 1])), draw(st.sampled_from(["sse", "ndjson"])))
 
 
-apps = st.builds(App, plans=st.lists(plans(), min_size=1, max_size=3))
+apps = st.builds(App, plans=st.lists(plans(), min_size=2, max_size=3))
 
 
 def told(watcher: Watcher, call: Call) -> list[dict[str, Any]]:
@@ -179,9 +180,9 @@ async def converged(
             continue
         status, _, body = app.answer(watcher.fields, address(watcher, keyed), version)
         if status == 200:
-            await call.until(lambda c, w=watcher, b=body: b in told(w, c))  # type: ignore[misc]
+            await call.until(lambda c, w=watcher, b=body: b in told(w, c), 3.0)  # type: ignore[misc]
         else:
-            await call.until(lambda c: c.complete)
+            await call.until(lambda c: c.complete, 3.0)
 
 
 def check(app: App, people: list[Watcher], calls: dict[int, Call], keyed: bool) -> None:
@@ -196,8 +197,9 @@ def check(app: App, people: list[Watcher], calls: dict[int, Call], keyed: bool) 
         assert "made=secret" not in call.headers.values()
 
 
+@pytest.mark.timeout(300)  # a failure takes long to shrink
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(app=apps, people=st.lists(watchers(), min_size=1, max_size=5), keyed=st.booleans())
+@given(app=apps, people=st.lists(watchers(), min_size=2, max_size=5), keyed=st.booleans())
 def test_nobody_receives_what_was_not_made_for_them(app: App, people: list[Watcher], keyed: bool) -> None:
     if keyed:
         # HTTP has no Vary for an address: what depends on it may not be called public.

@@ -55,6 +55,10 @@ class Live(Protocol):
         """Tell every hub of this process and every other process."""
         ...
 
+    def is_never(self, endpoint: Any) -> bool:
+        """Whether ``never`` takes out the app's function that answered."""
+        ...
+
     def may_watch(self, path: str) -> bool:
         """Whether ``never`` and ``targets=`` leave this path watchable."""
         ...

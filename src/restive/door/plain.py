@@ -86,7 +86,8 @@ class Passage:
         """Privacy by default, and where the resource can be watched."""
         if private_by_default(self._request, names):
             headers.append((b"cache-control", b"private, no-cache"))
-        if status == 200 and self._core.live.may_watch(self._scope["path"]):
+        live, scope = self._core.live, self._scope
+        if status == 200 and live.may_watch(scope["path"]) and not live.is_never(scope.get("endpoint")):
             headers.append((b"link", self._core.monitor_link(self._root)))
             # A shared cache is told of no negotiation that the query spelling does not need.
             if b"cache-control" not in names or not shareable(status, self._fields):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ from .variant import Variant
 from .watch import Sink, Watch
 
 __all__ = ["Draining", "Hub"]
+
+
+REST = 8
+"""While a user's request is under way, looks take at most one part in so many of the loop's time."""
 
 
 class Draining(Protocol):
@@ -45,6 +50,7 @@ class Hub:
         *,
         state: Callable[[], Mapping[str, Any] | None],
         owner: Any = None,
+        is_never: Callable[[Any], bool] = lambda _: False,
         on_use: Callable[[Hub], None] = lambda _: None,
         on_idle: Callable[[Hub], None] = lambda _: None,
     ) -> None:
@@ -56,9 +62,13 @@ class Hub:
         self.draining = False
         self._state = state
         self._owner = owner
+        self.is_never = is_never
+        """Whether the app's function that answered a look may not be watched."""
         self._on_use, self._on_idle = on_use, on_idle
         self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
         self._pump_timer: asyncio.TimerHandle | None = None
+        self._turning = False
+        self._rested = 0.0
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self._paths: dict[str, set[Resource]] = {}
         self._below: dict[str, set[Resource]] = {}
@@ -205,13 +215,37 @@ class Hub:
             self._pump()
 
     def _pump(self) -> None:
-        while (variant := self._gate.take(self.now())) is not None:
-            if not variant.begin():
-                self._gate.free()
-        if self._gate.running < self._gate.limit and self._pump_timer is None:
-            at = self._gate.next_time(self.now())
-            if at is not None:
-                self._pump_timer = self.loop.call_at(at, self._pump_later)
+        """Begin the next look, where one may begin now: never two in one turn of the loop."""
+        if self._turning or not len(self._gate):
+            return
+        now = self.now()
+        if self._gate.foreground and now < self._rested:
+            self._pump_at(self._rested)
+            return
+        while (variant := self._gate.take(now)) is not None:
+            before = time.thread_time()
+            if variant.begin():
+                self._turning = True
+                self.loop.call_soon(self._turned, before)
+                return
+            self._gate.free()
+        at = self._gate.next_time(now)
+        if at is not None and self._gate.running < self._gate.limit:
+            self._pump_at(at)
+
+    def _turned(self, before: float) -> None:
+        """The look's first step is done: what it took tells how long users' requests go first."""
+        self._rested = self.now() + REST * (time.thread_time() - before)
+        # Two turns, so that a request which came meanwhile is seen before the next look begins.
+        self.loop.call_soon(self.loop.call_soon, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turning = False
+        self._pump()
+
+    def _pump_at(self, at: float) -> None:
+        if self._pump_timer is None:
+            self._pump_timer = self.loop.call_at(at, self._pump_later)
 
     def _pump_later(self) -> None:
         self._pump_timer = None

@@ -31,7 +31,7 @@ class Answer:
     of it; ``stream`` that the response is a stream of the app's own, which cannot be watched.
     """
 
-    __slots__ = ("body", "error", "fields", "status", "stream", "whole")
+    __slots__ = ("body", "endpoint", "error", "fields", "status", "stream", "whole")
 
     def __init__(self, status: int, fields: Fields, body: bytes = b"", *, whole: bool = True) -> None:
         self.status = status
@@ -40,6 +40,8 @@ class Answer:
         self.whole = whole
         self.stream = False
         self.error = ""
+        self.endpoint: Any = None
+        """The app's function that answered, where its router says so."""
 
 
 class Look:
@@ -158,6 +160,7 @@ class Look:
     def _begin(self, message: Message) -> None:
         fields = tuple((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))
         self._answer = answer = Answer(message["status"], fields)
+        answer.endpoint = self._scope.get("endpoint")
         kind = media_type(get(fields, b"content-type"))
         if answer.status == 200 and (kind in LIVE_TYPES or kind.startswith("multipart/")):
             self._refuse_stream(answer)

@@ -22,7 +22,7 @@ from .gate import ADDRESS
 from .look import Answer, Look
 from .rendering import Rendering
 from .schedule import Reason, Schedule
-from .verdict import Found, Later, Over, judge
+from .verdict import Found, Later, Over, Verdict, judge, not_watchable
 from .watch import FINAL, End, Watch
 
 if TYPE_CHECKING:
@@ -210,7 +210,10 @@ class Variant:
             self.schedule.again(hub.now())
             self.arm()
             return
-        verdict = judge(answer, absent_is_state=hub.settings.absent == "wait", now=time.time())
+        if hub.is_never(answer.endpoint):
+            verdict: Verdict = not_watchable(self.resource.target)
+        else:
+            verdict = judge(answer, absent_is_state=hub.settings.absent == "wait", now=time.time())
         if isinstance(verdict, Later):
             self._later(answer, verdict)
         elif isinstance(verdict, Over):

@@ -86,6 +86,12 @@ def _end_fields(answer: Answer) -> Fields:
     )
 
 
+def not_watchable(target: str) -> Over:
+    """The verdict on a resource that the app takes out of what may be watched."""
+    problem = Problem(403, "Not watchable", f"{target} is not among what may be watched. GET it.")
+    return Over(End(problem.document()), refused=False)
+
+
 def _stream_problem() -> Problem:
     return Problem(
         406,
