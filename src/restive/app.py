@@ -60,6 +60,8 @@ class Restive:
         self._backend: Backend | None = None
         self._subscription: Subscription | None = None
         self._home: Path | None = None
+        self._forget_home: Callable[[], Any] | None = None
+        self._signalled = False
         self._never: list[str] = []
         self._never_routes: list[Callable[..., Any]] = []
         self._operations: Operations | None = None
@@ -174,6 +176,9 @@ class Restive:
         self.drain()
         if self._operations is not None:
             await asyncio.to_thread(self._operations.drain, self.settings.drain_operations)
+        if self._signalled and self._forget_home is not None:
+            # The process is about to end, perhaps by the signal itself, which runs no finalizers.
+            self._forget_home()
 
     # Hubs
 
@@ -223,7 +228,7 @@ class Restive:
             hub.drain()
 
     def _drain_soon(self) -> None:
-        self.draining = True
+        self.draining = self._signalled = True
         for loop, hub in list(self._hubs.items()):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(hub.drain)
@@ -307,7 +312,7 @@ class Restive:
                 self._home = home()
             else:
                 self._home = Path(tempfile.mkdtemp(prefix="restive-"))
-                weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
+                self._forget_home = weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
         return self._home
 
     def operation(self, path: str, **options: Any) -> Callable[[F], F]:

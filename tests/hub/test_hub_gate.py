@@ -38,17 +38,6 @@ def test_a_rate_per_principal_but_not_for_what_anybody_may_see() -> None:
     assert gate.take(at + 1e-9) == 5
 
 
-def test_looks_give_way_to_users_own_requests_but_never_stop() -> None:
-    gate: Gate[int] = Gate(8, 100)
-    for item in range(10):
-        gate.put("", item, 0.0)
-    gate.foreground = 1
-    assert gate.take(0.0) == 0
-    assert gate.take(0.0) is None
-    gate.free()
-    assert gate.take(0.0) == 1
-
-
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.booleans(), st.floats(0, 1)), max_size=80))
 def test_everybody_is_served_once(steps: list[tuple[str, bool, float]]) -> None:
     gate: Gate[int] = Gate(2, 3)

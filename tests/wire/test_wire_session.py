@@ -164,16 +164,16 @@ def test_a_bad_frame_is_answered_and_the_last_that_is_allowed_closes(text):
     assert socket.closed
 
 
-def test_what_the_shell_refuses_counts_as_an_error_and_frees_nothing():
+def test_what_the_shell_refuses_frees_nothing_and_counts_where_it_was_not_understood():
     socket = session()
     socket.receive_text(watch("/a"), 1)
     for _ in range(3):
-        refused = the_error(socket.refuse(Problem(404, "No channel"), 1, on="/a"))
-        assert (refused.document, refused.on) == ({"status": 404, "title": "No channel"}, "/a")
+        refused = the_error(socket.refuse(Problem(400, "Odd"), 1, on="/a"))
+        assert (refused.document, refused.on) == ({"status": 400, "title": "Odd"}, "/a")
+    for _ in range(50):
+        the_error(socket.refuse(Problem(429, "Too many"), 1, on="/b"))
     assert socket.watches == {"/a"}
-    assert socket.refuse(Problem(404, "No channel"), 1, id=3)[-1] == Close(
-        1008, "too many frames were refused"
-    )
+    assert socket.refuse(Problem(400, "Odd"), 1, id=3)[-1] == Close(1008, "too many frames were refused")
 
 
 @pytest.mark.parametrize("character", ["x", "\u00e9", "\u20ac", "\U0001f600", "\ud800"])
@@ -413,7 +413,8 @@ class Shell:
                 case StartRequest():
                     self.requests += 1
                 case SendText(data):
-                    self.errors += isinstance(parse_event(data), ErrorEvent)
+                    event = parse_event(data)
+                    self.errors += isinstance(event, ErrorEvent) and event.document["status"] == 400
                     assert len(data) < 500
                 case Close(code, _, retry_ms):
                     assert (code == 1012) == (retry_ms is not None)

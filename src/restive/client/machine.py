@@ -413,7 +413,8 @@ class Machine:
             return
         within = self._policy.connect_within
         if not watch.ever and within is not None and now - watch.started >= within:
-            error = Unreachable(f"No transport delivered anything of {watch.want.target} in {within:g} s.")
+            why = f": {failure.cause}" if failure.cause is not None else ""
+            error = Unreachable(f"No transport delivered {watch.want.target} in {within:g} s{why}")
             error.__cause__ = failure.cause
             self._finish(watch, error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import Counter
@@ -73,6 +74,8 @@ class Core:
         self.settings = live.settings
         self.neutral = Neutral(neutral=live.settings.neutral, ignore_cookies=live.settings.ignore_cookies)
         self.cookies = CookieIndex()
+        self.tasks: set[asyncio.Future[None]] = set()
+        """What goes on behind answers; kept from the garbage collector."""
         self._connections: Counter[str] = Counter()
         self._watchable: dict[bytes, bool] = {}
         self._links: dict[str, bytes] = {}

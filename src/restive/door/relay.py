@@ -59,10 +59,8 @@ class Relay:
         """What the app still does behind its response goes on; an endless read does not."""
         if self._truncated and is_safe(self._wanted.method):
             task.cancel()
-        hub = self._core.live.hub()
-        if isinstance(task, asyncio.Task):
-            hub.tasks.add(task)
-        task.add_done_callback(_noted(hub.tasks))
+        self._core.tasks.add(task)
+        task.add_done_callback(_noted(self._core.tasks))
 
     def _request(self) -> dict[str, Any]:
         scope, wanted = self._scope, self._wanted
@@ -182,12 +180,11 @@ def _headers(fields: Fields) -> dict[str, str | list[str]]:
     return found
 
 
-def _noted(tasks: set[asyncio.Task[None]]) -> Callable[[asyncio.Future[None]], None]:
+def _noted(tasks: set[asyncio.Future[None]]) -> Callable[[asyncio.Future[None]], None]:
     """Take a task off the list and its exception, if any, off the log's hands."""
 
     def done(task: asyncio.Future[None]) -> None:
-        if isinstance(task, asyncio.Task):
-            tasks.discard(task)
+        tasks.discard(task)
         if not task.cancelled():
             task.exception()
 

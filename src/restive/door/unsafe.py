@@ -110,6 +110,7 @@ class Writes:
             answer = await answered
         finally:
             look.cancel()
+            hub.leave_if_idle()
         current = from_answer(answer).etag if 200 <= answer.status < 300 and answer.whole else None
         if current is None or not any(same(tag, current) for tag in tags):
             headers = {"ETag": current} if current else {}

@@ -198,9 +198,8 @@ class Probe:
             raise
         if not self._own:
             # Its background work goes on beside the watch.
-            hub = self._core.live.hub()
-            hub.tasks.add(task)
-            task.add_done_callback(hub.tasks.discard)
+            self._core.tasks.add(task)
+            task.add_done_callback(self._core.tasks.discard)
         return self._own
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
 """How many looks run at once, and whose is next (design 2.4).
 
-At most ``concurrency`` looks, one while users' own requests are under way, taken in turn from each
-principal, none of whom gets more than ``rate`` a second. Pure bookkeeping: the hub starts the looks.
+At most ``concurrency`` looks, taken in turn from each principal, none of whom gets more than
+``rate`` a second. Pure bookkeeping: the hub starts the looks, and lets users' own requests go first.
 """
 
 from __future__ import annotations
@@ -35,16 +35,14 @@ class Gate(Generic[T]):
         self._burst = max(1.0, self._rate)
         self._queues: OrderedDict[str, _Queue[T]] = OrderedDict()
         self.running = 0
-        self.foreground = 0
-        """Requests of users for which no response has begun."""
 
     def __len__(self) -> int:
         return sum(len(queue.waiting) for queue in self._queues.values())
 
     @property
-    def limit(self) -> int:
-        """Looks that may run now: users' own requests go first, looks never stop."""
-        return 1 if self.foreground else self._concurrency
+    def full(self) -> bool:
+        """No look may begin before one has ended."""
+        return self.running >= self._concurrency
 
     def put(self, principal: str, item: T, now: float) -> None:
         """``item`` wants to look."""
@@ -55,16 +53,23 @@ class Gate(Generic[T]):
 
     def take(self, now: float) -> T | None:
         """The next that may look now; it counts as running until ``free``. None: nobody, or not now."""
-        if self.running >= self.limit:
+        if self.full:
             return None
-        for principal, queue in list(self._queues.items()):
+        idle: list[str] = []
+        found: str | None = None
+        for principal, queue in self._queues.items():
             if not queue.waiting:
-                self._forget(principal, queue, now)
+                idle.append(principal)
             elif self._pays(principal, queue, now):
-                self._queues.move_to_end(principal)
-                self.running += 1
-                return queue.waiting.popleft()
-        return None
+                found = principal
+                break
+        for principal in idle:
+            self._forget(principal, self._queues[principal], now)
+        if found is None:
+            return None
+        self._queues.move_to_end(found)
+        self.running += 1
+        return self._queues[found].waiting.popleft()
 
     def free(self) -> None:
         """A look that was taken is over."""

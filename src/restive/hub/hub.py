@@ -29,6 +29,9 @@ __all__ = ["Draining", "Hub"]
 REST = 8
 """While a user's request is under way, looks take at most one part in so many of the loop's time."""
 
+PATIENCE = 0.05
+"""Seconds after which a look that is still under way keeps the next one waiting no longer."""
+
 
 class Draining(Protocol):
     """A connection that the hub asks to end when the server stops."""
@@ -67,7 +70,9 @@ class Hub:
         self._on_use, self._on_idle = on_use, on_idle
         self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
         self._pump_timer: asyncio.TimerHandle | None = None
+        self._foreground = 0
         self._turning = False
+        self._cost = 0.0
         self._rested = 0.0
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self._paths: dict[str, set[Resource]] = {}
@@ -135,6 +140,10 @@ class Hub:
     def disconnected(self, connection: Draining) -> None:
         """``connection`` is over."""
         self.connections.discard(connection)
+        self.leave_if_idle()
+
+    def leave_if_idle(self) -> None:
+        """Somebody used this hub and is done: without watches and connections it goes."""
         if not self.connections and not self._resources:
             self._idle()
 
@@ -201,51 +210,65 @@ class Hub:
     def enqueue(self, variant: Variant, principal: str) -> None:
         """``variant`` wants to look."""
         self._gate.put(principal, variant, self.now())
-        self._pump()
+        if not self._turning:
+            # Not in this turn: what is announced in it again is the same look's to see.
+            self._turning = True
+            self.loop.call_soon(self._next_turn)
 
     def look_ended(self) -> None:
         """A look is over; the next may begin."""
         self._gate.free()
+        self._rest(self.now())
         self._pump()
 
     def foreground(self, change: int) -> None:
         """A user's own request begins (+1) or its response does (-1): looks give way to it."""
-        self._gate.foreground += change
-        if change < 0 and not self._gate.foreground:
+        self._foreground += change
+        if change < 0 and not self._foreground:
             self._pump()
+
+    def _rest(self, since: float) -> None:
+        """While users' requests are under way, looks rest in proportion to what the last one took."""
+        self._rested = min(self._rested, since + REST * self._cost)
 
     def _pump(self) -> None:
         """Begin the next look, where one may begin now: never two in one turn of the loop."""
         if self._turning or not len(self._gate):
             return
         now = self.now()
-        if self._gate.foreground and now < self._rested:
+        if self._foreground and now < self._rested:
             self._pump_at(self._rested)
             return
         while (variant := self._gate.take(now)) is not None:
             before = time.thread_time()
             if variant.begin():
                 self._turning = True
+                self._rested = now + PATIENCE
                 self.loop.call_soon(self._turned, before)
                 return
             self._gate.free()
         at = self._gate.next_time(now)
-        if at is not None and self._gate.running < self._gate.limit:
+        if at is not None and not self._gate.full:
             self._pump_at(at)
 
     def _turned(self, before: float) -> None:
-        """The look's first step is done: what it took tells how long users' requests go first."""
-        self._rested = self.now() + REST * (time.thread_time() - before)
+        """The look's first step is done."""
+        self._cost = time.thread_time() - before
         # Two turns, so that a request which came meanwhile is seen before the next look begins.
         self.loop.call_soon(self.loop.call_soon, self._next_turn)
 
     def _next_turn(self) -> None:
         self._turning = False
+        if not self._gate.running:
+            self._rest(self.now())
         self._pump()
 
     def _pump_at(self, at: float) -> None:
-        if self._pump_timer is None:
-            self._pump_timer = self.loop.call_at(at, self._pump_later)
+        if self._pump_timer is not None:
+            if self._pump_timer.when() <= at:
+                return
+            self._pump_timer.cancel()
+        self._pump_timer = self.loop.call_at(at, self._pump_later)
 
     def _pump_later(self) -> None:
         self._pump_timer = None

@@ -133,7 +133,9 @@ class Schedule:
         """The look gave a state. Returns True once when the variant is slowed down by it."""
         due, self.in_flight = self.in_flight, None
         self.looked, self._failures = True, 0
-        self._recheck = now + self._settings.recheck * (1 - RECHECK_JITTER * self._jitter())
+        if self._recheck is None or due is None or due.rights:
+            # Its own timer: changes without end must not put off the look that bounds rights.
+            self._recheck = now + self._settings.recheck * (1 - RECHECK_JITTER * self._jitter())
         if lifetime is not None:
             self._revalidate = now + max(lifetime, self._settings.revalidate_floor)
         if due is None or due.announced or due.reason is Reason.FIRST:

@@ -7,7 +7,9 @@ current at the moment when the connection can take it (design 1.4).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, MutableMapping
+from functools import partial
 from typing import Any
 
 from ..hub.hub import Hub
@@ -25,7 +27,7 @@ class Stalled(Exception):
 class Outlet:
     """One connection as the hub sees it (a ``Sink``), and as its writing task sees the hub."""
 
-    __slots__ = ("_event", "_hub", "_ready", "draining", "gone", "peer")
+    __slots__ = ("_event", "_expired", "_hub", "_ready", "_timer", "_until", "draining", "gone", "peer")
 
     def __init__(self, hub: Hub, peer: str) -> None:
         self.peer = peer
@@ -34,6 +36,10 @@ class Outlet:
         self._hub = hub
         self._ready: dict[Watch, None] = {}
         self._event = asyncio.Event()
+        # One timer for all waits: while events come it is only looked at when it fires.
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = 0.0
+        self._expired = False
         hub.connections.add(self)
 
     def ready(self, watch: Watch) -> None:
@@ -61,20 +67,38 @@ class Outlet:
 
     def close(self) -> None:
         """The connection is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._hub.disconnected(self)
 
     async def wait(self, timeout: float) -> bool:
         """Until something is to be done. False: ``timeout`` seconds went by without."""
-        if self._event.is_set():
-            self._event.clear()
-            return True
-        try:
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return False
+        self._expired = False
+        if not self._event.is_set():
+            self._wake_at(self._hub.now() + timeout)
+            await self._event.wait()
+            self._until = 0.0
         self._event.clear()
-        return True
+        return not self._expired or bool(self._ready) or self.draining or self.gone
+
+    def _wake_at(self, until: float) -> None:
+        self._until = until
+        if self._timer is not None:
+            if self._timer.when() <= until:
+                return
+            self._timer.cancel()
+        self._timer = self._hub.loop.call_at(until, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if not self._until:
+            return  # nobody waits
+        if self._hub.now() < self._until:
+            self._wake_at(self._until)
+        else:
+            self._expired = True
+            self._event.set()
 
     def events(self) -> Iterator[tuple[Watch, Event]]:
         """What is to be told now; what is yielded counts as told."""
@@ -94,8 +118,36 @@ async def until_gone(receive: Receive, outlet: Outlet) -> None:
 
 async def send_in_time(send: Send, message: Message, stall: float) -> None:
     """Send, or raise ``Stalled`` where the client takes nothing for ``stall`` seconds."""
+    sending = send(message)
+    if not isinstance(sending, Coroutine):
+        sending = _awaited(sending)
+    # Most clients take it at once: then there is no need of a timer.
+    try:
+        waits_for = sending.send(None)
+    except StopIteration:
+        return
     try:
         async with asyncio.timeout(stall):
-            await send(message)
+            await _resumed(sending, waits_for)
     except TimeoutError:
         raise Stalled from None
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+
+@types.coroutine
+def _resumed(coroutine: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Await a coroutine whose first step was made by hand and waits for ``waits_for``."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's to catch
+            step = partial(coroutine.throw, error)
+        else:
+            step = partial(coroutine.send, value)
+        try:
+            waits_for = step()
+        except StopIteration:
+            return

@@ -22,6 +22,9 @@ from .outlet import Outlet, Receive, Send, Stalled, send_in_time
 
 SUBPROTOCOL = "restive.v1"
 
+MAX_OUTBOX = 1000
+"""Answers that wait for a client which does not read."""
+
 
 class Desk(Protocol):
     """What the front door does for a socket."""
@@ -62,7 +65,7 @@ class Socket(Outlet):
         self._desk = desk
         self._session = Session(limits, hub.now(), jitter(), desk.resolve)
         self._watches: dict[str, Watch] = {}
-        # Bounded by the session: `max_errors` refusals, `max_requests` answers, one close.
+        # A client that reads nothing and goes on asking is disconnected at `MAX_OUTBOX`.
         self._outbox: deque[SendText | _Answer | Close] = deque()
 
     async def serve(self, receive: Receive, send: Send) -> None:
@@ -107,7 +110,9 @@ class Socket(Outlet):
                     self._refuse(problem, wanted.target)
                 case SendText() | Close():
                     self._outbox.append(effect)
-        if self._outbox:
+        if len(self._outbox) > MAX_OUTBOX:
+            self.leave()
+        elif self._outbox:
             self.wake()
 
     def _start_watch(self, effect: StartWatch) -> None:

@@ -186,7 +186,8 @@ class Session:
         on: str | None = None,
         id: Identifier | None = None,  # noqa: A002
     ) -> list[Effect]:
-        """Answer a frame with ``problem``. It counts as an error, and the last that is allowed closes.
+        """Answer a frame with ``problem``. A frame that was not understood (400) counts as an error, and the
+        last that is allowed closes; what is only not allowed costs the other watches nothing.
 
         It frees nothing: a watch or a request that was begun is over with ``watch_ended`` or
         ``request_done`` as always.
@@ -195,7 +196,7 @@ class Session:
             return overdue
         if self._closed:
             return []
-        self._errors += 1
+        self._errors += problem.status == 400
         answer: list[Effect] = [SendText(error(problem.document(), on=on, id=id))]
         if self._errors >= self._limits.max_errors:
             answer += self._close(VIOLATION, "too many frames were refused")

@@ -1,0 +1,114 @@
+"""A server process under uvicorn on a free port of loopback, and what the kernel says of it.
+
+Memory is PSS (``/proc/PID/smaps_rollup``): resident memory, shared pages in equal parts. CPU is the
+process's own clock, so that it counts neither the load generator nor other work on the machine.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+START_UP = 20.0
+"""Seconds within which a server must answer."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One running server."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Its origin."""
+        return f"http://{HOST}:{self.port}"
+
+    def cpu(self) -> float:
+        """Seconds of CPU that all its threads have taken so far."""
+        # The clock of another process: clock_getcpuclockid(3) makes its id this way on Linux.
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def memory(self) -> int:
+        """Bytes of PSS."""
+        return self._kilobytes("smaps_rollup", "Pss:")
+
+    def peak(self) -> int:
+        """Bytes of RSS at its highest so far."""
+        return self._kilobytes("status", "VmHWM:")
+
+    def _kilobytes(self, file: str, name: str) -> int:
+        for line in Path(f"/proc/{self.pid}/{file}").read_text(encoding="ascii").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+        raise LookupError(name)
+
+
+@contextmanager
+def serving(app: str, *, options: Sequence[str] = (), folder: str | None = None) -> Iterator[Server]:
+    """uvicorn (uvloop, httptools) with ``app``, ``module:name`` from the repository's root, until the end."""
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        app,
+        "--host",
+        HOST,
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+    ]
+    with running([*command, "--no-access-log", "--log-level", "warning", *options], folder) as server:
+        yield server
+
+
+@contextmanager
+def running(command: Sequence[str], folder: str | None = None) -> Iterator[Server]:
+    """``command --port PORT``, once it answers HTTP; it is stopped at the end."""
+    port = _free_port()
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join((os.environ.get("PYTHONPATH", root), root))
+    environment = {**os.environ, "RESTIVE_BACKEND": "memory:", "PYTHONPATH": path}
+    process = subprocess.Popen([*command, "--port", str(port)], env=environment, cwd=folder or root)
+    try:
+        _await_answer(process, port)
+        yield Server(process.pid, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_UP
+    while process.poll() is None and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(HOST, port, timeout=START_UP)
+        try:
+            connection.request("GET", "/ready")
+            connection.getresponse().read()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+        finally:
+            connection.close()
+    raise SystemExit(f"The server did not start: {process.args!r}")
