@@ -146,7 +146,7 @@ class Restive:
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                shutdown.on_stop(self, self._drain_soon)
+                shutdown.on_stop(self)
                 message = await self._resumed(message)
             await send(message)
 
@@ -207,7 +207,7 @@ class Restive:
         return self._hubs.get(asyncio.get_running_loop())
 
     def _on_use(self, hub: Hub) -> None:
-        shutdown.on_stop(self, self._drain_soon)
+        shutdown.on_stop(self)
         self._hubs[hub.loop] = hub
         if self.backend.shared and self._subscription is None:
             self._subscription = Subscription(self.backend, self._heard)
@@ -227,7 +227,8 @@ class Restive:
         if hub is not None:
             hub.drain()
 
-    def _drain_soon(self) -> None:
+    def drain_soon(self) -> None:
+        """End every open watch on every loop, soon; may be called from a signal handler."""
         self.draining = self._signalled = True
         for loop, hub in list(self._hubs.items()):
             if not loop.is_closed():

@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+import weakref
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-_callbacks: dict[int, Callable[[], None]] = {}
+_told: weakref.WeakSet[Stoppable] = weakref.WeakSet()
 _previous: dict[int, Any] = {}
 
 
-def on_stop(owner: object, callback: Callable[[], None]) -> None:
-    """Call ``callback`` when the process is asked to stop, before the server is. Only on the main thread.
+class Stoppable(Protocol):
+    """What wants to know that the process is asked to stop."""
 
-    It runs inside a signal handler: it may only hand over to an event loop.
+    def drain_soon(self) -> None:
+        """Runs inside a signal handler: it may only hand over to an event loop."""
+        ...
+
+
+def on_stop(owner: Stoppable) -> None:
+    """Tell ``owner`` when the process is asked to stop, before the server is told.
+
+    The handlers can be chained only on the main thread; on another one ``owner`` is told only where
+    somebody else has chained them.
     """
-    _callbacks[id(owner)] = callback
+    _told.add(owner)
     if threading.current_thread() is not threading.main_thread():
         return
     for number in SIGNALS:
@@ -33,14 +42,14 @@ def on_stop(owner: object, callback: Callable[[], None]) -> None:
             signal.signal(number, _handle)
 
 
-def forget(owner: object) -> None:
+def forget(owner: Stoppable) -> None:
     """``owner`` is gone."""
-    _callbacks.pop(id(owner), None)
+    _told.discard(owner)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    for callback in list(_callbacks.values()):
-        callback()
+    for owner in list(_told):
+        owner.drain_soon()
     previous = _previous.get(number)
     if callable(previous):
         previous(number, frame)

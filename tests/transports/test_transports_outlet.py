@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvloop
 
 from restive.hub.hub import Hub
 from restive.settings import Settings
@@ -105,3 +106,21 @@ async def test_a_timer_that_fires_while_nobody_waits_is_no_silence() -> None:
     assert await out.wait(60)
     assert out.gone
     out.close()
+
+
+def test_times_that_have_come_already_are_no_trouble_on_uvloop() -> None:
+    """Its ``call_at`` gives a handle without ``when`` for them."""
+
+    async def main() -> None:
+        out = outlet()
+        for timeout in (0.0, -1.0, 0.0, 0.001):
+            assert not await out.wait(timeout)
+        hub = out._hub
+        for at in (hub.now() + 9, hub.now() - 1, hub.now() - 2):
+            hub._pump_at(at)
+        await asyncio.sleep(0.01)
+        assert hub._pump_timer is None
+        out.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

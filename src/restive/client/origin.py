@@ -93,6 +93,7 @@ class Origin:
         self._sockets: dict[int, tuple[LiveSocket, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = inf
 
     # -- the user ----------------------------------------------------------------------------
 
@@ -224,11 +225,13 @@ class Origin:
     def _set_timer(self) -> None:
         due = self._machine.deadline()
         if self._timer is not None:
-            if self._timer.when() == due and not self._timer.cancelled():
+            if self._due == due:
                 return
             self._timer.cancel()
             self._timer = None
         if due < inf:
+            # Kept beside the handle: uvloop's has no `when` where the time has come already.
+            self._due = due
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:

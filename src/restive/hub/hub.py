@@ -70,6 +70,7 @@ class Hub:
         self._on_use, self._on_idle = on_use, on_idle
         self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
         self._pump_timer: asyncio.TimerHandle | None = None
+        self._pump_due = 0.0
         self._foreground = 0
         self._turning = False
         self._cost = 0.0
@@ -265,9 +266,11 @@ class Hub:
 
     def _pump_at(self, at: float) -> None:
         if self._pump_timer is not None:
-            if self._pump_timer.when() <= at:
+            if self._pump_due <= at:
                 return
             self._pump_timer.cancel()
+        # Kept beside the handle: uvloop's has no `when` where the time has come already.
+        self._pump_due = at
         self._pump_timer = self.loop.call_at(at, self._pump_later)
 
     def _pump_later(self) -> None:

@@ -27,7 +27,18 @@ class Stalled(Exception):
 class Outlet:
     """One connection as the hub sees it (a ``Sink``), and as its writing task sees the hub."""
 
-    __slots__ = ("_event", "_expired", "_hub", "_ready", "_timer", "_until", "draining", "gone", "peer")
+    __slots__ = (
+        "_due",
+        "_event",
+        "_expired",
+        "_hub",
+        "_ready",
+        "_timer",
+        "_until",
+        "draining",
+        "gone",
+        "peer",
+    )
 
     def __init__(self, hub: Hub, peer: str) -> None:
         self.peer = peer
@@ -38,6 +49,7 @@ class Outlet:
         self._event = asyncio.Event()
         # One timer for all waits: while events come it is only looked at when it fires.
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._until = 0.0
         self._expired = False
         hub.connections.add(self)
@@ -85,9 +97,11 @@ class Outlet:
     def _wake_at(self, until: float) -> None:
         self._until = until
         if self._timer is not None:
-            if self._timer.when() <= until:
+            if self._due <= until:
                 return
             self._timer.cancel()
+        # Kept beside the handle: uvloop's has no `when` where the time has come already.
+        self._due = until
         self._timer = self._hub.loop.call_at(until, self._expire)
 
     def _expire(self) -> None:
