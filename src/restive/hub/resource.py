@@ -141,14 +141,14 @@ class Resource:
             for watch in watches:
                 watch.variant = home
                 joined[watch] = None
-                watch.sink.ready(watch)  # what the new home holds may be newer
-        home.waiting.extend(waiting)
+                if watch in waiting:
+                    home.await_look(watch)
+                else:
+                    watch.since = 0
+                    watch.sink.ready(watch)  # what the new home holds may be newer
         variant.members.clear()
         variant.stop()
         self.drop(variant)
-        if waiting:
-            home.schedule.want(self.hub.now())
-            home.arm()
 
     def regroup(self, variant: Variant, groups: frozenset[str]) -> None:
         """``variant`` is in these cache groups now (RFC 9875)."""

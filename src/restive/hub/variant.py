@@ -47,6 +47,7 @@ class Variant:
         "_asked",
         "_begun",
         "_look",
+        "_looks",
         "_queued",
         "_timer",
         "audience",
@@ -81,6 +82,7 @@ class Variant:
         self._look: Look | None = None
         self._queued = False
         self._begun = 0.0
+        self._looks = 0
         self._asked: RequestKey | None = None
 
     def __iter__(self) -> Iterator[Watch]:
@@ -103,9 +105,18 @@ class Variant:
         if self._serves(watch):
             watch.sink.ready(watch)
             return
+        self.await_look(watch)
+
+    def await_look(self, watch: Watch) -> None:
+        """Let ``watch`` be told by the next look.
+
+        One that is under way will do for who has neither credential nor cursor: a right may have
+        been withdrawn, and a cursor may be of a state, since it began.
+        """
         self.waiting.append(watch)
-        if watch.cursor is not None or self.schedule.in_flight is None:
-            # A look under way answers who has nothing; a cursor may be of a state behind its beginning.
+        strict = bool(watch.key.principal) or watch.cursor is not None
+        watch.since = self._looks + 1 if strict else 0
+        if strict or self.schedule.in_flight is None:
             self.schedule.want(self.resource.hub.now())
         self.arm()
 
@@ -188,6 +199,7 @@ class Variant:
         if due.rights and self.kind is Kind.AUDIENCE:
             self._dissolve()
         self._begun = hub.now()
+        self._looks += 1
         self.schedule.begin(due, self._begun)
         self._asked = key = self.asker
         self._look = Look(
@@ -287,10 +299,11 @@ class Variant:
             self._tell(everybody=True)
 
     def _tell(self, *, everybody: bool) -> None:
-        waiting, self.waiting = self.waiting, []
-        for watch in self if everybody else waiting:
-            if watch.variant is self:
+        told, self.waiting = self.waiting, []
+        for watch in self if everybody else told:
+            if watch.variant is self and watch.since <= self._looks:
                 watch.sink.ready(watch)
+        self.waiting = [watch for watch in told if watch.variant is self and watch.since > self._looks]
 
     def _finish(self) -> None:
         for watch in self:

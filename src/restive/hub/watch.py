@@ -55,7 +55,7 @@ Event = State | Current | End
 class Watch:
     """One member of a variant. Made by ``Hub.watch``; ``close`` ends it."""
 
-    __slots__ = ("audience", "cursor", "end", "key", "over", "patch", "seen", "sink", "variant")
+    __slots__ = ("audience", "cursor", "end", "key", "over", "patch", "seen", "since", "sink", "variant")
 
     def __init__(
         self,
@@ -74,6 +74,8 @@ class Watch:
         self.seen: Rendering | None = None
         self.end: End | None = None
         self.over = False
+        self.since = 0
+        """The first look of the variant that may be told: one that began after the watch had joined."""
         self.variant: Variant | None = None
 
     @property
