@@ -138,3 +138,18 @@ async def test_the_head_of_a_slow_stream_is_not_kept_waiting() -> None:
     await call
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[1]["body"] == b"late"
+
+
+def test_an_event_source_that_reconnects_is_told_only_what_is_new() -> None:
+    """It repeats its URL, and says in Last-Event-ID what it had; 204 stops it where that was final."""
+    kept = {"content-type": "application/json", "cache-control": "max-age=31536000, immutable"}
+    app = app_of(200, kept, [b"{}"])
+    first = get_live(app)
+    tag = first.text.partition("id: ")[2].partition("\n")[0]
+    assert first.text.endswith('data: {}\n\nevent: end\ndata: {"status":200}\n\n')
+    assert get_live(app, **{"last-event-id": tag}).status_code == 204
+    assert "data: {}" in get_live(app, **{"last-event-id": '"older"'}).text
+
+
+def get_live(app: Any, **headers: str) -> Any:
+    return TestClient(app).get("/a?live=sse", headers={"accept": "text/event-stream", **headers})

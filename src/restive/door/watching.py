@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import Problem
 from ..http.fields import Fields, get, media_type
-from ..http.live import LIVE_TYPES, LiveRequest, header_live, multi, query_live
+from ..http.live import LIVE_TYPES, LiveRequest, header_live, last_event_id, multi, query_live
 from ..http.targets import check, scope_target
 from ..hub.watch import Watch
 from ..transports import longpoll
@@ -37,6 +38,9 @@ class Watching:
         if b"live=" in query:
             asked, rest = query_live(query)
             if asked is not None:
+                # An EventSource that reconnects repeats its URL; what it had last is in the field.
+                newer = last_event_id(tuple(scope["headers"])) if asked.mode == "sse" else None
+                asked = asked if newer is None else replace(asked, etag=newer)
                 return asked, {**scope, "query_string": rest}
         for name, value in scope["headers"]:
             if name == b"prefer" or (name == b"accept" and LIVE_MARK.search(value)):

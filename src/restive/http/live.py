@@ -17,7 +17,16 @@ from .fields import Fields, get
 from .preferences import accepted, prefer, wait_seconds
 from .validators import parse_tags, valid
 
-__all__ = ["LIVE_TYPES", "STREAM_TYPES", "LiveRequest", "Mode", "header_live", "multi", "query_live"]
+__all__ = [
+    "LIVE_TYPES",
+    "STREAM_TYPES",
+    "LiveRequest",
+    "Mode",
+    "header_live",
+    "last_event_id",
+    "multi",
+    "query_live",
+]
 
 Mode = Literal["sse", "ndjson", "long-poll"]
 
@@ -78,7 +87,7 @@ def header_live(fields: Fields) -> LiveRequest | None:
     """
     mode = _preferred_mode(get(fields, b"accept"))
     if mode is not None:
-        return LiveRequest(mode, _last_event_id(fields), None, "header")
+        return LiveRequest(mode, last_event_id(fields), None, "header")
     wait = wait_seconds(prefer(fields), math.inf)
     tags = parse_tags(get(fields, b"if-none-match") or "") if wait is not None else None
     if tags is None or len(tags) != 1:
@@ -128,7 +137,8 @@ def _preferred_mode(accept: str | None) -> Mode | None:
     return LIVE_TYPES.get(best[2])
 
 
-def _last_event_id(fields: Fields) -> str | None:
+def last_event_id(fields: Fields) -> str | None:
+    """The tag that an ``EventSource`` had last, None where it says none or what is no tag."""
     value = get(fields, b"last-event-id")
     tag = _text(value.encode("latin-1")) if value else ""
     return tag if tag and len(tag) <= _MAX_TAG and valid(tag) else None
