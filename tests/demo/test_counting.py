@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import shutil
 import subprocess
 from collections import Counter
 from itertools import pairwise
@@ -108,7 +107,6 @@ def test_counts_travel_between_processes(tmp_path: Path) -> None:
     assert again.document() == counts.document()
 
 
-@pytest.mark.skipif(shutil.which("wc") is None, reason="there is no wc")
 def test_lines_words_and_bytes_of_a_text_are_those_of_wc(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("The quick  brown\tfox\r\njumps over\n\n the lazy dog.\f No line end" * 20_000)

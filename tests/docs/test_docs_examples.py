@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ def session(tmp_path: Path) -> Iterator[Session]:
     session.stop()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the examples need curl")
 @pytest.mark.parametrize("page", LIVE_PAGES, ids=name)
 def test_commands_and_programs_print_what_the_page_shows(page: Path, session: Session) -> None:
     """Each page is followed from top to bottom, as its reader would."""
