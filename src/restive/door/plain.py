@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from ..http.fields import Fields, get
+from ..http.fields import Fields, get, lowered
 from ..http.sharing import private_by_default, shareable
 from ..http.validators import decoded, make_tag, none_match, not_modified_fields, weaken
 from ..transports.answers import body, start
@@ -65,8 +65,8 @@ class Passage:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
-        self._fields = tuple(headers)
+        self._fields = lowered(message.get("headers", ()))
+        headers = list(self._fields)
         names, status = dict(headers), message["status"]
         if b"set-cookie" in names and RELAYED not in self._scope:
             self._core.cookies.answered(self._request, self._fields)

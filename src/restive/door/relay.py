@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
-
 from ..errors import Problem
-from ..http.fields import Fields, get, media_matches, media_type
+from ..http.fields import Fields, get, lowered, media_type
 from ..http.invalidation import is_safe
 from ..http.live import LIVE_TYPES
-from ..hub.rendering import JSON, TEXT
+from ..hub.rendering import Rendering
 from ..transports.outlet import Message, Receive, Send
 from ..wire import messages
 from .core import RELAYED, Core, Scope
@@ -109,7 +107,7 @@ class Relay:
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+            self._fields = lowered(message.get("headers", ()))
             kind = media_type(get(self._fields, b"content-type"))
             if kind in LIVE_TYPES or kind.startswith("multipart/"):
                 self._cut()
@@ -130,22 +128,18 @@ class Relay:
         self._answered.set()
 
     def _frame(self) -> bytes:
-        data, kind = b"".join(self._chunks), get(self._fields, b"content-type")
+        data = b"".join(self._chunks)
         headers = _headers(self._fields)
         answer = _Answer(self._wanted.id, self._status, headers)
         if self._truncated:
             return answer.truncated()
         if not data:
             return answer.json(None)
-        if media_matches(kind, JSON):
-            try:
-                msgspec.json.decode(data)
-                return answer.json(msgspec.json.format(data, indent=-1))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return answer.text(data.decode("utf-8", "replace"))
-        if media_matches(kind, TEXT):
-            return answer.text(data.decode("utf-8", "replace"))
-        return answer.truncated()
+        # What a watch of it would hold: JSON, text, or neither.
+        found = Rendering(self._status, self._fields, data, "")
+        if found.fetch:
+            return answer.truncated()
+        return answer.json(found.compact) if found.text is None else answer.text(found.text)
 
     def _problem(self, problem: Problem) -> bytes:
         return messages.response(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from ..errors import Problem
-from ..http.fields import Fields, get
+from ..http.fields import Fields, get, lowered
 from ..http.invalidation import Change, changed_by
 from ..http.targets import normalize, scope_target
 from ..http.validators import if_match_is_ours, parse_tags, same
@@ -59,7 +59,7 @@ class Writes:
             nonlocal status, fields
             if message["type"] == "http.response.start":
                 status = message["status"]
-                fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+                fields = lowered(message.get("headers", ()))
                 if RELAYED not in written:
                     self._core.cookies.answered(tuple(written["headers"]), fields)
             last = message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import Problem
-from ..http.fields import Fields, get, media_type
+from ..http.fields import Fields, get, lowered, media_type
 from ..http.live import LIVE_TYPES, LiveRequest, header_live, last_event_id, multi, query_live
 from ..http.targets import check, scope_target
 from ..hub.watch import Watch
@@ -230,7 +230,7 @@ class Probe:
             self._decided.set()
 
     def _is_own(self, message: Message) -> bool:
-        fields: Fields = tuple((bytes(k).lower(), bytes(v)) for k, v in message.get("headers", ()))
+        fields: Fields = lowered(message.get("headers", ()))
         if self._asked.mode == "long-poll":
             applied = get(fields, b"preference-applied") or ""
             return "wait" in {part.partition("=")[0].strip().lower() for part in applied.split(",")}

@@ -7,7 +7,7 @@ value that breaks the syntax is cut up as far as it can be, never refused: who a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "get_all",
     "is_field_name",
     "is_field_value",
+    "lowered",
     "media_matches",
     "media_type",
     "split_list",
@@ -35,6 +36,11 @@ _PARAMETER = re.compile(rf'(?:[^";]++|{_QUOTED})++', re.DOTALL)
 _MEDIA = re.compile(rf"{TOKEN.pattern}/{TOKEN.pattern}")
 _VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def lowered(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """The headers of an ASGI response message as fields; apps write names as they like."""
+    return tuple((bytes(name).lower(), bytes(value)) for name, value in headers)
 
 
 def get(fields: Fields, name: bytes) -> str | None:

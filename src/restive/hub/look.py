@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from ..http.fields import Fields, get, media_type
+from ..http.fields import Fields, get, lowered, media_type
 from ..http.live import LIVE_TYPES
 
 log = logging.getLogger("restive.look")
@@ -158,7 +158,7 @@ class Look:
             self._take(self._answer, message.get("body", b""), more=message.get("more_body", False))
 
     def _begin(self, message: Message) -> None:
-        fields = tuple((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))
+        fields = lowered(message.get("headers", ()))
         self._answer = answer = Answer(message["status"], fields)
         answer.endpoint = self._scope.get("endpoint")
         kind = media_type(get(fields, b"content-type"))
