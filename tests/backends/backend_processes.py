@@ -14,6 +14,7 @@ PATIENCE = 15.0
 PRELUDE = """
 import os, signal, sqlite3, sys, threading
 from pathlib import Path
+from restive.backends.port import Append, Save
 from restive.backends.sqlite import SqliteBackend
 from restive.errors import BackendUnavailable
 path = Path(sys.argv[1])

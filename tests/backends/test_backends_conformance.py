@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from restive.backends.limits import check_steps
 from restive.backends.memory import MemoryBackend
-from restive.backends.port import Page, Record
+from restive.backends.port import Delete, Page, Record, Save, Step
 from restive.backends.sqlite import SqliteBackend
 from restive.errors import Conflict
 from restive.testing import BACKEND_CHECKS, BackendBroken, check_backend, run_check
@@ -86,6 +87,50 @@ class Ascending(MemoryBackend):
         return super().scan(prefix, before=before, limit=limit)[::-1]
 
 
+class Stubborn(MemoryBackend):
+    """Goes on behind a Conflict."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        done: list[int | str | None] = []
+        refused: Conflict | None = None
+        for step in steps:
+            try:
+                done += super().apply([step])
+            except Conflict as error:
+                refused = error
+        if refused:
+            raise refused
+        return done
+
+
+class Hasty(MemoryBackend):
+    """Deletes first."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        order = sorted(range(len(steps)), key=lambda n: not isinstance(steps[n], Delete))
+        done = dict(zip(order, super().apply([steps[n] for n in order]), strict=True))
+        return [done[n] for n in range(len(steps))]
+
+
+class Unguarded(MemoryBackend):
+    """Stores whatever the version."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        return super().apply([Save(s.name, s.value, None) if isinstance(s, Save) else s for s in steps])
+
+
+class OneByOne(MemoryBackend):
+    """What an adapter may be whose engine has no transactions."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        check_steps(steps)
+        return [result for step in steps for result in super(OneByOne, self).apply([step])]
+
+
+def test_an_adapter_without_transactions_conforms():
+    assert check_backend(lambda store: OneByOne(name=store)) == tuple(BACKEND_CHECKS)
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
@@ -98,6 +143,9 @@ class Ascending(MemoryBackend):
         (Reordering, "announcements-own_are_heard_in_order"),
         (Unstoppable, "announcements-nothing_after_stop"),
         (Ascending, "records-scans"),
+        (Stubborn, "batches-nothing_after_a_conflict"),
+        (Hasty, "batches-in_order"),
+        (Unguarded, "batches-nothing_after_a_conflict"),
     ],
 )
 def test_the_suite_notices(broken: type[MemoryBackend], check: str):

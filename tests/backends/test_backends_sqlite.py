@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from backends.backend_processes import PATIENCE, eventually, run, start
-from restive.backends.port import LOST
-from restive.backends.sqlite import KEPT, PRUNE_EVERY, SqliteBackend, missed
+from restive.backends.port import LOST, Delete, Drop
+from restive.backends.sqlite import SqliteBackend, missed
+from restive.backends.sqlite_steps import KEPT, PRUNE_EVERY
 from restive.errors import Conflict
 from restive.testing.stores import Ear
 from restive.testing.stream_checks import read_all
@@ -61,6 +62,18 @@ def test_a_save_is_flushed_and_an_announcement_only_ordered(backend: SqliteBacke
         with backend._file.writing(synced=synced) as db:
             assert db.execute("PRAGMA synchronous").fetchone() == (level,)
             assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_only_what_may_be_lost_is_not_flushed(backend: SqliteBackend):
+    for call, flushed in (
+        (lambda: backend.save("r", b"", version=0), True),
+        (lambda: backend.announce(b""), False),
+        (lambda: backend.append("s", [b""]), True),
+        (lambda: backend.apply([Delete("r")], durable=False), False),
+        (lambda: backend.apply([Drop("s")]), True),
+    ):
+        call()
+        assert backend._file._writer.synced is flushed
 
 
 def test_apps_that_share_a_file_do_not_meet(backend: SqliteBackend, path: Path):
@@ -129,6 +142,27 @@ def test_what_was_acknowledged_survives_kill_9(backend: SqliteBackend, path: Pat
     backend.append("s", [b"on"])
     assert read_all(backend, "s") == [*items, b"on"]
     assert integrity(path) == "ok"
+
+
+def test_a_batch_is_whole_after_kill_9(backend: SqliteBackend, path: Path):
+    process = start(
+        """
+        b = SqliteBackend(path, name="app")
+        for n in range(10**9):
+            b.apply([Save(f"a{n}", b""), Append("s", [b"%d" % n]), Save(f"b{n}", b"")])
+            say(n)
+        """,
+        path,
+    )
+    for _ in range(100):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE)
+    batches = len(read_all(backend, "s"))
+    assert batches >= 100
+    for prefix in "ab":
+        names = {found.name for found in backend.scan(prefix, limit=batches + 2)}
+        assert names == {f"{prefix}{n}" for n in range(batches)}
 
 
 def test_a_killed_writer_leaves_no_lock_and_no_half_append(backend: SqliteBackend, path: Path):

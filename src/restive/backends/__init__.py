@@ -6,10 +6,25 @@ Nothing is opened, and no engine imported, before it is used.
 from __future__ import annotations
 
 from .location import home, resolve, sqlite_path
-from .port import LOST, Backend, Listener, Page, Record
+from .port import LOST, Append, Backend, Delete, Drop, Listener, Page, Record, Save, Step
 from .threads import offload
 
-__all__ = ["LOST", "Backend", "Listener", "Page", "Record", "home", "offload", "open_backend", "resolve"]
+__all__ = [
+    "LOST",
+    "Append",
+    "Backend",
+    "Delete",
+    "Drop",
+    "Listener",
+    "Page",
+    "Record",
+    "Save",
+    "Step",
+    "home",
+    "offload",
+    "open_backend",
+    "resolve",
+]
 
 
 def open_backend(url: str, *, name: str) -> Backend:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .port import Append, Drop, Save, Step
+
 __all__ = [
     "MAX_NAME",
     "MAX_VALUE",
@@ -14,6 +16,7 @@ __all__ = [
     "check_limit",
     "check_name",
     "check_prefix",
+    "check_steps",
     "check_value",
     "successor",
     "take",
@@ -51,6 +54,16 @@ def check_value(*values: bytes) -> None:
     for value in values:
         if len(value) > MAX_VALUE:
             raise ValueError(f"A backend stores at most {MAX_VALUE} bytes as one value, not {len(value)}.")
+
+
+def check_steps(steps: Sequence[Step]) -> None:
+    """Refuse a batch of which any step would be refused by itself."""
+    for step in steps:
+        check_name(step.stream if isinstance(step, Append | Drop) else step.name)
+        if isinstance(step, Append):
+            check_value(*step.items)
+        elif isinstance(step, Save):
+            check_value(step.value)
 
 
 def check_limit(limit: int) -> None:

@@ -11,13 +11,14 @@ import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from restive.errors import Conflict
 
 from . import forks, offsets
-from .limits import check_limit, check_name, check_prefix, check_value, successor, take
-from .port import Listener, Page, Record
+from .limits import check_limit, check_name, check_prefix, check_steps, check_value, successor, take
+from .port import Append, Delete, Drop, Listener, Page, Record, Save, Step
 
 __all__ = ["MemoryBackend"]
 
@@ -29,6 +30,14 @@ class _Stream:
     epoch: str = field(default_factory=offsets.new_epoch)
     items: list[bytes] = field(default_factory=list)
     closed: bool = False
+
+    def shorten(self, length: int) -> None:
+        """Undo an append."""
+        del self.items[length:]
+        self.closed = False
+
+
+_Undo = Callable[[], object]
 
 
 class MemoryBackend:
@@ -81,15 +90,9 @@ class MemoryBackend:
 
     def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
         """Append atomically and return the offset behind the last item. Raises Conflict when it is closed."""
-        check_name(stream)
-        check_value(*items)
-        with self._lock:
-            found = self._streams.setdefault(stream, _Stream())
-            if found.closed:
-                raise Conflict(f"The stream {stream!r} is closed.")
-            found.items.extend(items)
-            found.closed = close
-            return offsets.encode(found.epoch, len(found.items))
+        (end,) = self.apply([Append(stream, items, close)])
+        assert isinstance(end, str)
+        return end
 
     def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
         """Items after an offset. Raises KeyError for no such stream, ValueError for an offset not its own."""
@@ -110,9 +113,7 @@ class MemoryBackend:
 
     def drop(self, stream: str) -> None:
         """Delete a stream; no error where there is none."""
-        check_name(stream)
-        with self._lock:
-            self._streams.pop(stream, None)
+        self.apply([Drop(stream)])
 
     def load(self, name: str) -> Record | None:
         """The record of that name, or None."""
@@ -122,24 +123,76 @@ class MemoryBackend:
 
     def save(self, name: str, value: bytes, *, version: int) -> int:
         """Store if the current version is ``version`` (0: none); return the new one. Raises Conflict."""
-        check_name(name)
-        check_value(value)
-        with self._lock:
-            found = self._records.get(name)
-            if (found.version if found else 0) != version:
-                raise Conflict(f"The record {name!r} is no longer at version {version}.")
-            if found is None:
-                insort(self._names, name)
-            self._version += 1
-            self._records[name] = Record(name, bytes(value), self._version)
-            return self._version
+        (new,) = self.apply([Save(name, value, version)])
+        assert isinstance(new, int)
+        return new
 
     def delete(self, name: str) -> None:
         """Delete a record; no error where there is none."""
-        check_name(name)
+        self.apply([Delete(name)])
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:  # noqa: ARG002
+        """Do all of the steps, or on a Conflict none; what each returned."""
+        check_steps(steps)
+        undo: list[_Undo] = []
         with self._lock:
-            if self._records.pop(name, None) is not None:
-                del self._names[bisect_left(self._names, name)]
+            try:
+                return [self._do(step, undo) for step in steps]
+            except Conflict:
+                for back in reversed(undo):
+                    back()
+                raise
+
+    def _do(self, step: Step, undo: list[_Undo]) -> int | str | None:
+        match step:
+            case Save():
+                return self._save(step, undo)
+            case Delete():
+                if self._current(step.name, step.version):
+                    self._put(step.name, None, undo)
+            case Append():
+                return self._append(step, undo)
+            case Drop(stream) if stream in self._streams:
+                undo.append(partial(self._streams.__setitem__, stream, self._streams.pop(stream)))
+        return None
+
+    def _save(self, step: Save, undo: list[_Undo]) -> int:
+        self._current(step.name, step.version)
+        self._version += 1
+        self._put(step.name, Record(step.name, bytes(step.value), self._version), undo)
+        return self._version
+
+    def _append(self, step: Append, undo: list[_Undo]) -> str:
+        found = self._streams.get(step.stream)
+        if found is None:
+            found = self._streams[step.stream] = _Stream()
+            undo.append(partial(self._streams.pop, step.stream))
+        if found.closed:
+            raise Conflict(f"The stream {step.stream!r} is closed.")
+        undo.append(partial(found.shorten, len(found.items)))
+        found.items.extend(map(bytes, step.items))
+        found.closed = step.close
+        return offsets.encode(found.epoch, len(found.items))
+
+    def _current(self, name: str, version: int | None) -> int:
+        """The version of a record, 0 where there is none. Raises Conflict where it is not ``version``."""
+        found = self._records.get(name)
+        current = found.version if found else 0
+        if version is not None and version != current:
+            raise Conflict(f"The record {name!r} is no longer at version {version}.")
+        return current
+
+    def _put(self, name: str, record: Record | None, undo: list[_Undo] | None = None) -> None:
+        """Let ``record`` be what is under the name."""
+        old = self._records.pop(name, None)
+        if undo is not None:
+            undo.append(partial(self._put, name, old))
+        if record is not None:
+            self._records[name] = record
+        if record is not None and old is None:
+            insort(self._names, name)
+        elif record is None and old is not None:
+            del self._names[bisect_left(self._names, name)]
 
     def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
         """Records whose name starts with ``prefix``, names descending, only those below ``before``."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-__all__ = ["LOST", "Backend", "Listener", "Page", "Record"]
+__all__ = ["LOST", "Append", "Backend", "Delete", "Drop", "Listener", "Page", "Record", "Save", "Step"]
 
 LOST: None = None
 """What a listener gets instead of a payload when announcements may have been lost: look at everything."""
@@ -41,6 +41,42 @@ class Page:
     """The stream is closed and ``next`` is its end."""
     up_to_date: bool
     """Nothing was behind ``next`` when the page was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """As ``Backend.save``: a compare-and-set, or with version None whatever is there."""
+
+    name: str
+    value: bytes
+    version: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """As ``Backend.delete``; with a version only that one is deleted, any other is a Conflict."""
+
+    name: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """As ``Backend.append``."""
+
+    stream: str
+    items: Sequence[bytes] = ()
+    close: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """As ``Backend.drop``."""
+
+    stream: str
+
+
+Step = Save | Delete | Append | Drop
 
 
 class Backend(Protocol):
@@ -97,6 +133,19 @@ class Backend(Protocol):
 
     def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
         """Records whose name starts with ``prefix``, names descending, only those below ``before``."""
+        ...
+
+    # Batches: what belongs together, acknowledged at once.
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        """Do the steps in order; what each returned: a version, an offset or None.
+
+        The first that finds a Conflict raises it, and none after it is done. The steps before it are
+        undone where the engine has transactions (memory, SQLite) and stay done elsewhere, as they may after
+        a crash; so put first what is harmless without the rest, and the deciding compare-and-set before
+        what follows from it. Steps out of bounds raise ValueError before anything is done. With
+        ``durable=False`` everyone sees them, but an engine that is slow to make things last need not wait
+        for it: a loss of power may undo them, as a whole and not without the later ones.
+        """
         ...
 
     def close(self) -> None:

@@ -12,20 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from restive.errors import Conflict
-
 from . import forks, offsets
-from .limits import PAGE_BYTES, check_limit, check_name, check_prefix, check_value, successor
+from .limits import PAGE_BYTES, check_limit, check_name, check_prefix, check_steps, check_value, successor
 from .listening import Listening, Poll
-from .port import LOST, Listener, Page, Record
+from .port import LOST, Append, Delete, Drop, Listener, Page, Record, Save, Step
+from .sqlite_commits import GroupCommit
 from .sqlite_file import SqliteFile
+from .sqlite_steps import Announce, do_all, find_stream
 
 __all__ = ["SqliteBackend"]
 
-KEPT = 10_000
-"""Announcements that are kept; who is further behind gets LOST."""
-
-PRUNE_EVERY = 256
 BATCH = 1000
 
 
@@ -43,6 +39,7 @@ class SqliteBackend:
         self.path = path.absolute()
         self.name = name
         self._file = SqliteFile(self.path, patience=patience)
+        self._commits = GroupCommit(self._file, lambda db, steps: do_all(db, name, steps))
         self._listening = Listening(self._follow, interval=interval)
         forks.register(self)
 
@@ -52,10 +49,7 @@ class SqliteBackend:
     def announce(self, payload: bytes) -> None:
         """Tell every listener of every process."""
         check_value(payload)
-        with self._file.writing(synced=False) as db:
-            seq = _inserted(db, "INSERT INTO announcements (app, payload) VALUES (?, ?)", self.name, payload)
-            if seq % PRUNE_EVERY == 0:
-                db.execute("DELETE FROM announcements WHERE seq <= ?", (seq - KEPT,))
+        self._commits.apply([Announce(payload)], synced=False)
         self._listening.wake()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -67,27 +61,9 @@ class SqliteBackend:
 
     def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
         """Append atomically and return the offset behind the last item. Raises Conflict when it is closed."""
-        check_name(stream)
-        check_value(*items)
-        with self._file.writing() as db:
-            key, epoch, length, closed = self._stream(db, stream) or self._create(db, stream)
-            if closed:
-                raise Conflict(f"The stream {stream!r} is closed.")
-            rows = [(key, position, item) for position, item in enumerate(items, length)]
-            db.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
-            length += len(items)
-            db.execute("UPDATE streams SET length = ?, closed = ? WHERE id = ?", (length, close, key))
-        return offsets.encode(epoch, length)
-
-    def _stream(self, db: sqlite3.Connection, stream: str) -> tuple[int, str, int, int] | None:
-        statement = "SELECT id, epoch, length, closed FROM streams WHERE app = ? AND name = ?"
-        row: tuple[int, str, int, int] | None = db.execute(statement, (self.name, stream)).fetchone()
-        return row
-
-    def _create(self, db: sqlite3.Connection, stream: str) -> tuple[int, str, int, int]:
-        epoch = offsets.new_epoch()
-        statement = "INSERT INTO streams (app, name, epoch, length, closed) VALUES (?, ?, ?, 0, 0)"
-        return _inserted(db, statement, self.name, stream, epoch), epoch, 0, 0
+        (end,) = self.apply([Append(stream, items, close)])
+        assert isinstance(end, str)
+        return end
 
     def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
         """Items after an offset. Raises KeyError for no such stream, ValueError for an offset not its own."""
@@ -95,7 +71,7 @@ class SqliteBackend:
         check_limit(limit)
         with self._file.reading() as db:
             db.execute("BEGIN")
-            found = self._stream(db, stream)
+            found = find_stream(db, self.name, stream)
             if found is None:
                 raise KeyError(stream)
             key, epoch, length, closed = found
@@ -107,12 +83,7 @@ class SqliteBackend:
 
     def drop(self, stream: str) -> None:
         """Delete a stream; no error where there is none."""
-        check_name(stream)
-        with self._file.writing() as db:
-            found = self._stream(db, stream)
-            if found is not None:
-                db.execute("DELETE FROM items WHERE stream = ?", found[:1])
-                db.execute("DELETE FROM streams WHERE id = ?", found[:1])
+        self.apply([Drop(stream)])
 
     def load(self, name: str) -> Record | None:
         """The record of that name, or None."""
@@ -124,21 +95,18 @@ class SqliteBackend:
 
     def save(self, name: str, value: bytes, *, version: int) -> int:
         """Store if the current version is ``version`` (0: none); return the new one. Raises Conflict."""
-        check_name(name)
-        check_value(value)
-        with self._file.writing() as db:
-            statement = "SELECT version FROM records WHERE app = ? AND name = ?"
-            found = db.execute(statement, (self.name, name)).fetchone()
-            if (found[0] if found else 0) != version:
-                raise Conflict(f"The record {name!r} is no longer at version {version}.")
-            statement = "INSERT OR REPLACE INTO records (app, name, value) VALUES (?, ?, ?)"
-            return _inserted(db, statement, self.name, name, value)
+        (new,) = self.apply([Save(name, value, version)])
+        assert isinstance(new, int)
+        return new
 
     def delete(self, name: str) -> None:
         """Delete a record; no error where there is none."""
-        check_name(name)
-        with self._file.writing() as db:
-            db.execute("DELETE FROM records WHERE app = ? AND name = ?", (self.name, name))
+        self.apply([Delete(name)])
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        """Do all of the steps, or on a Conflict none; what each returned. One flush for all."""
+        check_steps(steps)
+        return self._commits.apply(steps, synced=durable)
 
     def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
         """Records whose name starts with ``prefix``, names descending, only those below ``before``."""
@@ -167,15 +135,9 @@ class SqliteBackend:
         """After a fork: the next call opens the file."""
 
     def forget(self) -> None:
-        """In a forked child: the thread and its listeners are the parent's."""
+        """In a forked child: the threads, their listeners and what they wait for are the parent's."""
         self._listening.forget()
-
-
-def _inserted(db: sqlite3.Connection, statement: str, *values: object) -> int:
-    """Insert one row and return its number."""
-    number = db.execute(statement, values).lastrowid
-    assert number is not None
-    return number
+        self._commits.forget()
 
 
 def _items(db: sqlite3.Connection, stream: int, start: int, limit: int) -> tuple[bytes, ...]:

@@ -92,9 +92,7 @@ class SqliteFile:
     @contextmanager
     def _using(self, line: _Line) -> Iterator[sqlite3.Connection]:
         if not line.lock.acquire(timeout=self.patience):
-            raise BackendUnavailable(
-                f"{self} is busy: a call of this process has not ended for {self.patience:g} s."
-            )
+            raise self.busy()
         try:
             connection = self._connection(line)
             try:
@@ -157,6 +155,12 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def busy(self) -> BackendUnavailable:
+        """What is raised where a call waits too long for others of this process."""
+        return BackendUnavailable(
+            f"{self} is busy: a call of this process has not ended for {self.patience:g} s."
+        )
 
     def _unavailable(self, error: sqlite3.Error) -> BackendUnavailable:
         code = _code(error)

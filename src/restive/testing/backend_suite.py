@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 
-from . import announcement_checks, record_checks, stream_checks
+from . import announcement_checks, batch_checks, record_checks, stream_checks
 from .stores import Check, Factory, Stores
 
 __all__ = ["BACKEND_CHECKS", "BackendBroken", "check_backend", "run_check"]
@@ -19,6 +19,7 @@ BACKEND_CHECKS: dict[str, Check] = {
         ("announcements", announcement_checks.CHECKS),
         ("streams", stream_checks.CHECKS),
         ("records", record_checks.CHECKS),
+        ("batches", batch_checks.CHECKS),
     )
     for check in checks
 }
