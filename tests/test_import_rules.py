@@ -24,7 +24,7 @@ MAY = {
     "client": {"wire", "errors"},
     "testing": {"backends", *SHARED},
 }
-ADAPTERS = {"memory", "sqlite", "sqlite_file", "sqlite_schema"}
+ADAPTERS = {"memory", "sqlite", "sqlite_commits", "sqlite_file", "sqlite_schema", "sqlite_steps"}
 
 
 def imports_of(file: Path) -> set[tuple[str, ...]]:

@@ -22,6 +22,7 @@ from .errors import (
     RequestRefused,
     RestiveError,
     SettingError,
+    TimedOut,
     Unreachable,
     WatchEnded,
 )
@@ -29,11 +30,17 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .client import AsyncClient, Client
-    from .operations import Operation, Upload
+    from .operations import Operation, OperationFilter, Upload
 
 __version__ = "0.1.0"
 
-_LAZY = {"AsyncClient": "client", "Client": "client", "Operation": "operations", "Upload": "operations"}
+_LAZY = {
+    "AsyncClient": "client",
+    "Client": "client",
+    "Operation": "operations",
+    "OperationFilter": "operations",
+    "Upload": "operations",
+}
 
 __all__ = [
     "AsyncClient",
@@ -47,12 +54,14 @@ __all__ = [
     "Operation",
     "OperationCanceled",
     "OperationFailed",
+    "OperationFilter",
     "Problem",
     "RequestRefused",
     "Restive",
     "RestiveError",
     "SettingError",
     "Settings",
+    "TimedOut",
     "Unreachable",
     "Upload",
     "WatchEnded",

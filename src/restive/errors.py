@@ -8,6 +8,7 @@ RestiveError
 │   └── Conflict              a compare-and-set found another version
 ├── Canceled              raised inside an operation whose cancel was asked for
 ├── Interrupted           raised inside an operation that lost its lease or its server
+│   └── TimedOut              raised inside an operation that has run longer than its timeout
 └── ClientError           raised by Client and AsyncClient
     ├── WatchEnded            the server ended a watch; carries the problem
     ├── OperationFailed       the operation ended as failed; carries the problem
@@ -37,6 +38,7 @@ __all__ = [
     "RequestRefused",
     "RestiveError",
     "SettingError",
+    "TimedOut",
     "Unreachable",
     "WatchEnded",
 ]
@@ -131,6 +133,10 @@ class Canceled(RestiveError):
 
 class Interrupted(RestiveError):
     """Raised inside an operation whose lease is over: another runner has it, or the server stops."""
+
+
+class TimedOut(Interrupted):
+    """Raised inside an operation that has run longer than its declared timeout."""
 
 
 class ClientError(RestiveError):

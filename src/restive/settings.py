@@ -23,8 +23,8 @@ WATCHABLE = ("application/json", "application/*+json", "application/xml", "appli
 UNWATCHABLE = ("text/javascript", "text/css", "text/event-stream", "image/*")
 
 
-def _setting(default: Any, line: str) -> Any:
-    return field(default=default, metadata={"line": line})
+def _setting(default: Any, line: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"line": line}, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Settings:
         None, "Function (scope, status, response headers) that returns the changed paths; replaces the rule."
     )
     announce_token: str | None = _setting(
-        None, "Bearer token of `POST /-/changed`; without it there is no such URI."
+        None, "Bearer token of `POST /-/changed`; without it there is no such URI.", secret=True
     )
     announce_limit: int = _setting(100, "Most targets in one `POST /-/changed`.")
 
@@ -106,6 +106,9 @@ class Settings:
         False, "Requests over the socket. The proxy's rules by path do not apply to them."
     )
     max_message: int = _setting(65_536, "Bytes of one message from a client.")
+    max_fragments: int = _setting(
+        1024, "Frames of one message from a client, where Restive reads the socket itself (the fast path)."
+    )
     max_watches: int = _setting(200, "Watches of one connection.")
     max_requests: int = _setting(16, "Requests in flight on one socket.")
     max_errors: int = _setting(20, "Frames not understood, after which the socket is closed with 1008.")
@@ -133,9 +136,42 @@ class Settings:
     lease: float = _setting(
         15.0, "Seconds that a runner may be silent before its operation counts as interrupted."
     )
-    max_queued: int = _setting(1_000, "Operations that wait; one more is answered 503.")
-    workers: int = _setting(0, "Threads of the default engine; 0: one per CPU, at least 2.")
+    max_queued: int = _setting(
+        1_000, "Operations that wait in one process; one more is answered 503 with Retry-After."
+    )
+    engine: Any = _setting(
+        "threads",
+        "Where functions run: `threads`, `processes`, `loky`, an `Executor` or a function that makes one.",
+    )
+    workers: int = _setting(0, "Workers of each engine, threads or processes; 0: one per CPU, at least 2.")
+    coroutines: int = _setting(100, "Operations of `async def` that run at once, all on one event loop.")
+    stop_grace: float = _setting(
+        5.0,
+        "Seconds that a function has to end after cancel or timeout; then its process is killed, "
+        "and a thread is given up.",
+    )
     drain_operations: float = _setting(5.0, "Seconds that running operations get at shutdown.")
+    owner_running: int = _setting(
+        0, "Operations of one owner that run at once in one process; 0: as many as there are workers."
+    )
+    owner_queued: int = _setting(
+        100, "Operations of one owner that wait in one process; one more is answered 429. 0: no limit."
+    )
+    owner_bytes: int = _setting(
+        0,
+        "Bytes that the uploads, parts and results of one owner may fill; more is answered 429. 0: no limit.",
+    )
+    parts: str | None = _setting(
+        None, "Folder or `fsspec` URL for finished parts and long results. Default: the state folder."
+    )
+    webhook_secret: str | None = _setting(
+        None,
+        "Secret that signs webhooks (Standard Webhooks, `whsec_` and base64); `webhook=` needs it.",
+        secret=True,
+    )
+    webhook_networks: Collection[str] = _setting(
+        (), "Networks (CIDR) that webhooks may reach although they are not public."
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):

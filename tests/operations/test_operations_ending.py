@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 
 import pytest
+from fastapi import UploadFile
 
-from restive.errors import Canceled, Interrupted
+from restive.errors import BackendUnavailable, Canceled, Interrupted
 from restive.operations import Operation
+from restive.operations.identity import new_identity
 from restive.operations.record import OperationRecord
 
 
@@ -236,7 +239,7 @@ async def test_the_first_request_takes_over_what_was_left_behind(bench, gate):
     submitted = []
     bench.operations.service.runner.enqueue = submitted.append  # a server that dies before it runs anything
     location = (await bench.client.post("/waits?number=5")).headers["location"]
-    assert len(submitted) == 1
+    assert {each.id for each in submitted} == {location.rpartition("/")[2]}
     other = bench.reborn()
     other.operations.declare("/waits", wait)
     assert (await other.done(location))["result"] == 5
@@ -348,3 +351,59 @@ def test_only_the_current_lease_number_counts():
     assert not record.lost(25)
     assert record.lost(25.1)
     assert record.claimed("other", 30, 15) is None
+
+
+async def test_uploads_of_a_submission_that_was_never_stored_go_at_the_next_start(bench):
+    files, store = bench.operations.service.files, bench.operations.service.store
+    old, young = (new_identity(store.clock() - age, secrets.token_bytes) for age in (7200, 60))
+
+    @bench.operation("/kept")
+    def keep(file: UploadFile) -> str:
+        return file.filename
+
+    kept = (await bench.client.post("/kept", files={"file": b"x"})).headers["location"].rpartition("/")[2]
+    for identity in (old, young):
+        files.upload(identity, 0, "a.txt").write_bytes(b"x")
+    await bench.settled()
+    await bench.client.get(f"/kept/{old}")  # the first request looks for what was left behind
+    assert not files.folder(old).exists()
+    assert files.folder(young).exists()
+    assert files.folder(kept).exists()
+
+
+async def test_the_parts_of_an_operation_deleted_in_that_moment_are_gone(bench, monkeypatch):
+    @bench.operation("/ones")
+    def one() -> int:
+        return 1
+
+    document = await bench.run("/ones")
+    service = bench.operations.service
+    parts = service.store.parts
+
+    def deleted_first(*args):
+        service.runner.delete(document["id"])
+        return parts(*args)
+
+    monkeypatch.setattr(service.store, "parts", deleted_first)
+    assert (await bench.client.get(document["links"]["parts"])).status_code == 410
+
+
+async def test_an_end_that_cannot_be_stored_at_once_is_stored_later(bench, monkeypatch):
+    """The backend is away when the function returns: the work is done and cost time."""
+    runner = bench.operations.service.runner
+    update, failures = runner.store.update, []
+
+    def away(identity, transition, **options):
+        if len(failures) < 2 and not options:
+            failures.append(identity)
+            raise BackendUnavailable("away")
+        return update(identity, transition, **options)
+
+    @bench.operation("/ones")
+    def one() -> int:
+        monkeypatch.setattr(runner.store, "update", away)
+        return 1
+
+    document = await bench.run("/ones")
+    assert (document["status"], document["result"]) == ("succeeded", 1)
+    assert len(failures) == 2

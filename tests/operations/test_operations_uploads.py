@@ -250,4 +250,4 @@ async def test_copying_takes_no_memory_by_size(bench):
 
 
 def test_the_public_names():
-    assert operations.__all__ == ["Host", "Operation", "Operations", "PartFile", "Upload"]
+    assert operations.__all__ == ["Host", "Operation", "OperationFilter", "Operations", "PartFile", "Upload"]

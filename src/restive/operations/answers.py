@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ..errors import Problem
 from ..http.validators import make_tag, none_match
-from .record import Gone, OperationRecord
+from .record import Gone, OperationRecord, Place
 
 __all__ = ["answer_of", "document", "gone", "json_answer", "not_found", "problem_answer", "retry_after"]
 
@@ -43,15 +43,15 @@ def retry_after(operation: OperationRecord) -> str:
     return str(1 if eta is None else max(1, min(30, round(eta / 2))))
 
 
-def document(operation: OperationRecord) -> bytes:
-    """The operation as JSON."""
-    return msgspec.json.encode(operation.document())
+def document(operation: OperationRecord, place: Place | None = None) -> bytes:
+    """The operation as JSON; ``place`` is its place in the queue."""
+    return msgspec.json.encode(operation.document(place))
 
 
-def answer_of(request: Request, operation: OperationRecord) -> Response:
+def answer_of(request: Request, operation: OperationRecord, place: Place | None = None) -> Response:
     """The answer to a GET of the operation."""
     headers = {} if operation.final else {"Retry-After": retry_after(operation)}
-    return json_answer(request, document(operation), final=operation.final, headers=headers)
+    return json_answer(request, document(operation, place), final=operation.final, headers=headers)
 
 
 def json_answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +22,11 @@ from .answers import (
 )
 from .declaration import Declaration
 from .files import Part
+from .forms import FormRequest
+from .options import options_of
 from .record import OperationRecord, Status
 from .service import Service, route_of
-from .serving import FollowedPart, finished_part
+from .serving import part_response
 
 __all__ = ["Endpoints"]
 
@@ -41,26 +44,40 @@ class Endpoints:
     async def _find(self, request: Request, owner: str | None) -> OperationRecord:
         return await self._service.find(request, self._declaration, owner)
 
-    async def submit(self, request: Request, owner: str | None, values: Mapping[str, Any]) -> Response:
-        """POST of the collection: 202, or 200 where it has finished within ``Prefer: wait``."""
+    async def submit(
+        self, request: Request, owner: str | None, solved: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> Response:
+        """POST of the collection: 202, or 200 where it has finished within ``Prefer: wait``.
+
+        ``solved`` has the values of the options that are dependencies, ``values`` those of the parameters.
+        """
+        service = self._service
         preferences = prefer(tuple(request.scope["headers"]))
-        wait = wait_seconds(preferences, self._service.host.settings.max_wait)
-        operation = await self._service.submit(request, self._declaration, owner, values)
+        wait = wait_seconds(preferences, service.host.settings.max_wait)
+        options = options_of(self._declaration, solved, service.host.settings, service.store.clock())
+        operation = await service.submit(request, self._declaration, owner, values, options)
+        if isinstance(request, FormRequest):
+            await request.arrived()
         headers = {"Location": operation.location, "Cache-Control": "no-store"}
         if wait is not None:
-            operation = await self._service.final(operation, wait)
+            operation = await service.final(operation, wait)
             headers["Preference-Applied"] = f"wait={preferences['wait']}"
         elif "respond-async" in preferences:
             headers["Preference-Applied"] = "respond-async"
         if wait is not None and operation.final:
             headers["Content-Location"] = operation.location
-            return Response(document(operation), 200, headers, "application/json")
+            return self._shown(operation, 200, headers)
         headers["Retry-After"] = retry_after(operation)
-        return Response(document(operation), 202, headers, "application/json")
+        return self._shown(operation, 202, headers)
+
+    def _shown(self, operation: OperationRecord, status: int, headers: Mapping[str, str]) -> Response:
+        body = document(operation, self._service.place(operation))
+        return Response(body, status, headers, "application/json")
 
     async def read(self, request: Request, owner: str | None) -> Response:
         """GET of the operation."""
-        return answer_of(request, await self._find(request, owner))
+        operation = await self._find(request, owner)
+        return answer_of(request, operation, self._service.place(operation))
 
     async def listing(
         self, request: Request, owner: str | None, status: Status | None, before: str | None, limit: int
@@ -75,7 +92,8 @@ class Endpoints:
             query = f"?before={found[limit - 1].id}&limit={limit}" + (f"&status={status}" if status else "")
             target = scope_target(request.scope).partition("?")[0]
             headers["Link"] = f'<{target}{query}>; rel="next"'
-        body = msgspec.json.encode([each.document() for each in found[:limit]])
+        place = self._service.place
+        body = msgspec.json.encode([each.document(place(each)) for each in found[:limit]])
         return json_answer(request, body, final=False, headers=headers)
 
     async def result(self, request: Request, owner: str | None) -> Response:
@@ -101,20 +119,22 @@ class Endpoints:
             headers["Stream-Up-To-Date"] = "true"
         if page.closed:
             headers["Stream-Closed"] = "true"
-        items = [_shown(operation, PART.decode(item)) for item in page.items]
+        items = [_described(operation, PART.decode(item)) for item in page.items]
         return json_answer(request, msgspec.json.encode(items), final=page.closed, headers=headers)
 
     async def part(self, request: Request, owner: str | None) -> Response:
         """GET and HEAD of a part's bytes."""
         operation = await self._find(request, owner)
-        found = await self._service.part(operation, str(request.path_params["part_name"]))
-        if found is None or (found[1].suffix == ".open" and operation.final):
-            later = {} if operation.final else {"Retry-After": "1"}
-            raise Problem(404, "There is no such part", headers=later)
-        part, path = found
-        if path.suffix == ".open":
-            return FollowedPart(part, path, lambda: self._service.running(operation.id))
-        return finished_part(request, part, path)
+        name = str(request.path_params["part_name"])
+        for _ in range(2):  # a part can be finished between finding and opening it
+            found = await self._service.part(operation, name)
+            if found is None:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                depot = self._service.files.depot()
+                return await part_response(request, found, depot, lambda: self._service.running(operation.id))
+        later = {} if operation.final else {"Retry-After": "1"}
+        raise Problem(404, "There is no such part", headers=later)
 
     async def cancel(self, request: Request, owner: str | None) -> Response:
         """POST of the cancel: 202, or 200 where the operation is final."""
@@ -122,7 +142,7 @@ class Endpoints:
         headers = {"Cache-Control": "no-store", "Content-Location": operation.location}
         if not operation.final:
             headers["Retry-After"] = "1"
-        return Response(document(operation), 200 if operation.final else 202, headers, "application/json")
+        return self._shown(operation, 200 if operation.final else 202, headers)
 
     async def delete(self, request: Request, owner: str | None) -> Response:
         """DELETE of the operation."""
@@ -130,7 +150,7 @@ class Endpoints:
         return Response(status_code=204, headers={"Cache-Control": PRIVATE})
 
 
-def _shown(operation: OperationRecord, part: Part) -> dict[str, Any]:
+def _described(operation: OperationRecord, part: Part) -> dict[str, Any]:
     url = operation.part_location(part.name)
     return {"name": part.name, "url": url, "type": part.type, "size": part.size, "digest": part.digest}
 

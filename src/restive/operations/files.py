@@ -1,51 +1,60 @@
-"""What operations keep on disk: scratch folders, uploads, long results, and parts with their descriptions.
+"""What operations keep on disk: scratch folders, uploads, long results, and parts.
 
-One folder for each operation, made when first needed. A part's file has the digest of its name as its own,
-so that no name can reach another place. While it is written it ends in ``.open``; the rename that takes
-this away is the moment at which it is finished.
+One folder for each operation below the state folder, made when first needed. Finished parts and long results
+can be kept elsewhere (``parts=``); what describes a part stays here.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import logging
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from .depot import Depot, open_depot
+from .disk import made, removed, replace, sync, sync_folder
+from .parts import Found, Part, PartFolder, check_part_name
 
-from ..errors import Problem
+__all__ = ["Files", "FilesPlace", "Found", "Part", "check_part_name"]
 
-__all__ = ["Files", "Part", "check_part_name"]
+logger = logging.getLogger("restive.operations")
 
-LONGEST_NAME = 255
 COPY_CHUNK = 1 << 20
+ELSEWHERE = "elsewhere"
+"""The file in an operation's folder that says: some of it is in the depot."""
+
+LEFT_BEHIND = 8
+"""Operations that the depot could not remove before and that one removal tries again."""
 
 
-class Part(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The description of a part. ``digest`` has the form of RFC 9530 and is empty while it is written."""
+@dataclass(frozen=True, slots=True)
+class FilesPlace:
+    """Where files are. It can be sent to another process of this machine."""
 
-    name: str
-    type: str
-    size: int = 0
-    digest: str = ""
-
-    @property
-    def tag(self) -> str:
-        """Its strong ETag."""
-        return f'"{self.digest.removeprefix("sha-256=").strip(":").rstrip("=")}"'
+    home: Path
+    """The state folder."""
+    parts: str | None = None
+    """A folder or fsspec URL for finished parts and long results; None: the state folder."""
+    durable: bool = False
+    """What is finished is on the disk before anybody is told of it."""
 
 
 class Files:
-    """The folders of all operations below ``home``."""
+    """The files of all operations. Every method blocks."""
 
-    def __init__(self, home: Callable[[], Path]) -> None:
-        self._home = home
+    def __init__(self, place: Callable[[], FilesPlace]) -> None:
+        self._place = place
+
+    @property
+    def place(self) -> FilesPlace:
+        """Where they are."""
+        return self._place()
 
     def root(self) -> Path:
-        """What holds them all."""
-        return self._home() / "operations"
+        """What holds the folders of all operations."""
+        return self.place.home / "operations"
 
     def folder(self, identity: str) -> Path:
         """Everything that belongs to one operation."""
@@ -53,105 +62,131 @@ class Files:
 
     def scratch(self, identity: str) -> Path:
         """The ``op.folder`` of one operation, made if need be."""
-        return _made(self.folder(identity) / "work")
+        return made(self.folder(identity) / "work")
+
+    def depot(self) -> Depot | None:
+        """Where finished parts and long results are kept, if not here."""
+        return open_depot(self.place.parts)
+
+    # Uploads
 
     def upload(self, identity: str, number: int, filename: str) -> Path:
         """Where an upload is kept; of the client's name only a harmless suffix is used."""
         suffix = Path(filename.replace("\0", "")).suffix
         kept = suffix if 1 < len(suffix) <= 16 and suffix[1:].isalnum() and suffix.isascii() else ""
-        return _made(self.scratch(identity) / "uploads") / f"{number}{kept}"
+        return made(self.scratch(identity) / "uploads") / f"{number}{kept}"
 
-    def result(self, identity: str) -> Path:
-        """Where a long result is kept."""
-        return self.folder(identity) / "result.json"
+    def sync(self, identity: str) -> None:
+        """Return once the uploads of an operation are on the disk, where the backend outlives a crash too."""
+        uploads = self.folder(identity) / "work" / "uploads"
+        if not self.place.durable or not uploads.exists():
+            return
+        for path in uploads.iterdir():
+            sync(path)
+        for folder in (uploads, uploads.parent, uploads.parent.parent, self.root()):
+            sync_folder(folder)
 
-    def write_result(self, identity: str, data: bytes) -> None:
-        """Keep a long result."""
-        _made(self.folder(identity))
-        _replace(self.result(identity), data)
+    # Long results
+
+    def write_result(self, identity: str, data: bytes, number: int = 0) -> None:
+        """Keep the long result of the run with this lease number; that of the newest run counts."""
+        folder, name = made(self.folder(identity)), f"result.{number}.json"
+        depot = self.depot()
+        if depot is not None:
+            try:
+                self._mark_elsewhere(identity)
+                depot.write(f"{identity}/{name}", data)
+            except OSError as error:
+                logger.warning("Operation %s: its result stays in the state folder: %s", identity, error)
+            else:
+                replace(folder / name, b"", durable=self.place.durable)
+                return
+        replace(folder / name, data, durable=self.place.durable)
+        if self.place.durable:
+            sync_folder(folder)
+
+    def read_result(self, identity: str) -> bytes:
+        """The long result. Raises ``FileNotFoundError``, or ``OSError`` where its place does not answer."""
+        found = {int(path.name.split(".")[1]): path for path in self.folder(identity).glob("result.*.json")}
+        if not found:
+            raise FileNotFoundError(identity)
+        path = found[max(found)]
+        data, depot = path.read_bytes(), self.depot()
+        if data or depot is None:
+            return data
+        return depot.read(f"{identity}/{path.name}", 0, None)
+
+    # Removal
 
     def remove(self, identity: str) -> None:
         """Remove all of it; no error where there is nothing."""
         folder = self.folder(identity)
-        for _ in range(3):  # a function that still runs may write into it meanwhile
-            shutil.rmtree(folder, ignore_errors=True)
-            if not folder.exists():
+        if (folder / ELSEWHERE).exists():
+            made(self._left_behind()).joinpath(identity).touch()
+        removed(folder)
+        self._remove_elsewhere(identity)
+
+    def _remove_elsewhere(self, identity: str) -> None:
+        """Remove it from the depot, and what the depot could not remove before."""
+        depot, left = self.depot(), self._left_behind()
+        if depot is None or not left.exists():
+            return
+        names = [each.name for each in left.iterdir() if each.name != identity][:LEFT_BEHIND]
+        for name in [identity, *names]:
+            try:
+                if (left / name).exists():
+                    depot.remove(name)
+                    (left / name).unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("The parts of operation %s cannot be removed now: %s", name, error)
                 return
+
+    def _left_behind(self) -> Path:
+        return self.place.home / "removals"
+
+    def _mark_elsewhere(self, identity: str) -> None:
+        (self.folder(identity) / ELSEWHERE).touch()
 
     # Parts
 
-    def open_part(self, identity: str, part: Part) -> tuple[int, Path]:
-        """Begin a part: a file descriptor to write to, and its path.
+    def _parts(self, identity: str) -> PartFolder:
+        place = self.place
+        folder = self.folder(identity) / "parts"
+        return PartFolder(identity, folder, open_depot(place.parts), durable=place.durable)
 
-        Raises ``FileExistsError`` where there is one of that name, finished or not.
+    def open_part(self, identity: str, number: int, part: Part) -> int:
+        """Begin a part under the lease with this number: a file descriptor to write to.
+
+        Raises ``Problem`` (409) where this run has one of that name, finished or not.
         """
-        path = self._part(identity, part.name)
-        _made(path.parent)
-        if path.exists():
-            raise FileExistsError(part.name)
-        writing = path.with_suffix(".open")
-        descriptor = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        _replace(path.with_suffix(".json"), msgspec.json.encode(part))
-        return descriptor, writing
+        return self._parts(identity).begin(number, part)
 
-    def finish_part(self, identity: str, part: Part) -> None:
-        """Its bytes are complete and described by ``part``. Raises ``FileNotFoundError`` once removed."""
-        path = self._part(identity, part.name)
-        _replace(path.with_suffix(".json"), msgspec.json.encode(part))
-        path.with_suffix(".open").rename(path)
+    def finish_part(self, identity: str, number: int, part: Part) -> Part:
+        """Its bytes are complete. Returns and raises as ``PartFolder.finish`` does."""
+        if self.place.parts is not None:
+            self._mark_elsewhere(identity)
+        return self._parts(identity).finish(number, part)
 
-    def abandon_part(self, identity: str, name: str) -> None:
+    def abandon_part(self, identity: str, number: int, name: str) -> None:
         """It will not be finished: its readers are cut."""
-        path = self._part(identity, name)
-        path.with_suffix(".open").unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        self._parts(identity).abandon(number, name)
 
-    def part(self, identity: str, name: str) -> tuple[Part, Path] | None:
-        """A part and the file of its bytes, which ends in ``.open`` while it is written."""
-        path = self._part(identity, name)
-        for _ in range(2):
-            found = path if path.exists() else path.with_suffix(".open")
-            try:
-                part = msgspec.json.decode(path.with_suffix(".json").read_bytes(), type=Part)
-            except FileNotFoundError:
-                return None
-            if found.exists():
-                return part, found
-        return None
+    def clear_open(self, identity: str, below: int) -> None:
+        """Drop what runs with an older lease number have left unfinished: its readers are cut.
 
-    def _part(self, identity: str, name: str) -> Path:
-        return self.folder(identity) / "parts" / hashlib.sha256(name.encode()).hexdigest()[:40]
+        From then on nothing that such a run still writes can be finished.
+        """
+        self._parts(identity).clear_open(below)
 
+    def finished(self, identity: str) -> list[Part]:
+        """Every part that is finished, listed or not."""
+        return self._parts(identity).finished()
 
-def check_part_name(name: object) -> str:
-    """``name``, where a part can have it. Raises ``Problem`` (422) that says what is wrong with it."""
-    if not isinstance(name, str):
-        raise _bad_name(f"it is text, not {type(name).__name__}")
-    if not name or name in {".", ".."}:
-        raise _bad_name(f"{name!r} names no file")
-    if "/" in name or "\\" in name:
-        raise _bad_name("it holds no slash or backslash")
-    if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in name):
-        raise _bad_name("it holds no control characters")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise _bad_name("it is valid Unicode") from None
-    if length > LONGEST_NAME:
-        raise _bad_name(f"it has at most {LONGEST_NAME} bytes, not {length}")
-    return name
+    def left_behind(self) -> Iterator[str]:
+        """The names of all operations that have a folder."""
+        with contextlib.suppress(OSError):
+            yield from os.listdir(self.root())
 
-
-def _bad_name(why: str) -> Problem:
-    return Problem(422, "This is no name of a part", f"A part's name is the last segment of its URL: {why}.")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    def part(self, identity: str, name: str, number: int | None = None) -> Found | None:
+        """A part that is finished, or that the run with this lease number writes now."""
+        return self._parts(identity).find(name, number)

@@ -20,16 +20,24 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from ..http.fields import media_type
+from .arriving import Arrival
 
 __all__ = ["FormRequest", "link"]
 
 
 class FormRequest(Request):
-    """A request whose uploads are unnamed files below ``folder``."""
+    """A request whose uploads are unnamed files below ``folder``; ``arrival``: it has an Idempotency-Key."""
 
-    def __init__(self, scope: Scope, receive: Receive, folder: Callable[[], Path]) -> None:
-        super().__init__(scope, receive)
-        self._folder = folder
+    def __init__(
+        self, scope: Scope, receive: Receive, folder: Callable[[], Path], arrival: Arrival | None = None
+    ) -> None:
+        super().__init__(scope, receive if arrival is None else arrival.receive)
+        self._folder, self._arrival = folder, arrival
+
+    async def arrived(self) -> None:
+        """What its body leads to is stored: another request with its key may come."""
+        if self._arrival is not None:
+            await self._arrival.release()
 
     async def _get_form(self, **limits: Any) -> FormData:
         if self._form is None and media_type(self.headers.get("content-type")) == "multipart/form-data":

@@ -13,7 +13,7 @@ from .arguments import adapter, dump
 from .files import check_part_name
 from .mapping import Crew, Mapping
 from .partfile import PartFile
-from .run import Run
+from .running import Running
 
 __all__ = ["Operation"]
 
@@ -32,7 +32,7 @@ class Operation:
     ``check`` raises.
     """
 
-    def __init__(self, run: Run, crew: Crew) -> None:
+    def __init__(self, run: Running, crew: Crew) -> None:
         self._run, self._crew = run, crew
 
     @property
@@ -64,14 +64,22 @@ class Operation:
         self._run.report(completed, total, unit, message)
 
     def map(
-        self, function: Callable[[T], R], items: Iterable[T] | AsyncIterable[T], *, unit: str | None = None
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        unit: str | None = None,
+        concurrency: int | None = None,
     ) -> Mapping[T, R]:
         """The results of ``function`` over ``items`` as they come, with the help of idle workers.
 
         Each item advances the progress by one ``unit``; the total is known where ``items`` has a length.
-        What ``function`` raises is raised here, and no further item is begun.
+        What ``function`` raises is raised here, and no further item is begun. At most ``concurrency`` items
+        (default: twice the workers) are drawn and not yet yielded; of a coroutine function so many run.
         """
-        return Mapping(function, items, unit, self._run, self._crew)
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency= is at least 1, not {concurrency!r}.")
+        return Mapping(function, items, unit, self._run, self._crew, concurrency)
 
     @overload
     def part(self, name: str, data: object, media_type: str | None = None) -> str: ...
@@ -84,9 +92,12 @@ class Operation:
         ``data`` is bytes, text or anything that JSON can hold. Without data this is a binary file to write
         to, whose readers follow it; it is finished when it is closed, or when the function returns.
 
-        Raises ``Problem`` (422) for a name that no URL segment can have, (409) for one that is taken.
+        A part of that name that an earlier attempt published stays: the same bytes are accepted again.
+
+        Raises ``Problem`` (422) for a name that no URL segment can have, (409) for one that is taken,
+        (507, 503) where the part cannot be kept.
         """
-        check_part_name(name)
+        name = check_part_name(name)
         content, default = (None, None) if data is None else _content(data)
         kind = media_type or mimetypes.guess_type(name)[0] or default or "application/octet-stream"
         if isinstance(data, str) and kind.startswith("text/") and "charset" not in kind:
@@ -99,7 +110,22 @@ class Operation:
             return file
         with file:
             file.write(content)
-        return self._run.operation.part_location(name)
+        return self._run.part_location(name)
+
+    def published(self, name: str) -> str | None:
+        """The URL of the finished part of that name, None where there is none.
+
+        An attempt after the first can so skip what an earlier one has done. Raises ``Problem`` (422) for a
+        name that no part can have.
+        """
+        name = check_part_name(name)
+        self._run.check()
+        found = self._run.files.part(self.id, name)
+        if found is None:
+            return None
+        if found.number != self._run.number:  # it may have been lost before it was listed
+            self._run.publish(found.part)
+        return self._run.part_location(name)
 
     def check(self) -> None:
         """Raises ``Canceled`` once cancel was asked for, ``Interrupted`` once the lease is over."""

@@ -1,48 +1,65 @@
-"""The thread that stores what running operations report and renews their leases; it ends with the last."""
+"""The thread that stores what running operations report, renews their leases, and does what is due besides.
+
+It starts with the first thing to keep and ends with the last.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from .run import Run
 
-__all__ = ["Keeper"]
+__all__ = ["Chore", "Keeper"]
 
 logger = logging.getLogger("restive.operations")
 
 
-class Keeper:
-    """Saves each run when it is due, and calls ``sweep`` every ``every`` seconds meanwhile."""
+class Chore(Protocol):
+    """What is done from time to time. Times are monotonic, in seconds."""
 
-    def __init__(self, sweep: Callable[[], None], every: float) -> None:
-        self._sweep, self._every = sweep, every
+    def due(self) -> float | None:
+        """When it is next to be done; None while there is nothing to do."""
+        ...
+
+    def do(self) -> None:
+        """Do it."""
+        ...
+
+
+class Keeper:
+    """Tends each run when it is due, and does the chores."""
+
+    def __init__(
+        self, tend: Callable[[Run], None], due: Callable[[Run], float], chores: Sequence[Chore]
+    ) -> None:
+        self._tend, self._due, self._chores = tend, due, chores
         self._changed = threading.Condition()
         self._runs: dict[str, Run] = {}
-        self._swept = 0.0
         self._thread: threading.Thread | None = None
 
     def add(self, run: Run) -> None:
         """Keep ``run`` until it is removed."""
         with self._changed:
             self._runs[run.id] = run
-            if self._thread is None:
-                self._swept = time.monotonic()
-                self._thread = threading.Thread(target=self._work, name="restive-keeper", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        self.wake()
 
     def remove(self, run: Run) -> None:
         """Keep it no more."""
         with self._changed:
-            self._runs.pop(run.id, None)
-            self._changed.notify()
+            if self._runs.get(run.id) is run:
+                del self._runs[run.id]
+        self.wake()
 
     def wake(self) -> None:
-        """A run may be due earlier than it was."""
+        """Something may be due earlier than it was."""
         with self._changed:
+            if self._thread is None and self._next() is not None:
+                self._thread = threading.Thread(target=self._work, name="restive-keeper", daemon=True)
+                self._thread.start()
             self._changed.notify()
 
     def runs(self) -> list[Run]:
@@ -56,29 +73,35 @@ class Keeper:
             return self._runs.get(identity)
 
     def _work(self) -> None:
-        while (due := self._next()) is not None:
-            for run in due:
-                self._guarded(run.save)
-            if time.monotonic() >= self._swept + self._every:
-                self._swept = time.monotonic()
-                self._guarded(self._sweep)
+        while self._wait():
+            now = time.monotonic()
+            for run in self.runs():
+                if self._due(run) <= now:
+                    self._guarded(lambda run=run: self._tend(run))  # type: ignore[misc]
+            for chore in self._chores:
+                due = chore.due()
+                if due is not None and due <= now:
+                    self._guarded(chore.do)
 
-    def _next(self) -> list[Run] | None:
-        """Wait for the runs that are due; None when there is nothing left to keep."""
+    def _wait(self) -> bool:
+        """Wait until something is due; false, and this thread ends, when there is nothing left to keep."""
         with self._changed:
-            while True:
-                if not self._runs:
-                    self._thread = None
-                    return None
-                now = time.monotonic()
-                due = [run for run in self._runs.values() if run.due() <= now]
-                if due or now >= self._swept + self._every:
-                    return due
-                until = min(self._swept + self._every, *(run.due() for run in self._runs.values()))
-                self._changed.wait(max(0.001, until - now))
+            while (due := self._next()) is not None:
+                left = due - time.monotonic()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+            self._thread = None
+            return False
+
+    def _next(self) -> float | None:
+        times = [self._due(run) for run in self._runs.values()]
+        times += [due for chore in self._chores if (due := chore.due()) is not None]
+        return min(times, default=None)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
         except Exception:
             logger.exception("Operations cannot be kept now; their leases run on.")
+            time.sleep(0.05)  # what failed is due at once again

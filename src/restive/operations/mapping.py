@@ -8,27 +8,37 @@ caller draws from the items, and at most ``ahead`` of them are drawn but not yet
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sized
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from .threads import Shared
+from .engines.threads import Shared
+from .running import mapped
 
-__all__ = ["Crew", "Mapping", "Span"]
+__all__ = ["Crew", "Mapping", "Span", "Work"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Work(Shared, Protocol):
+    """A mapping at work: an item may also be taken away and done elsewhere."""
+
+    def take(self) -> tuple[Callable[[Any], Any], Any] | None: ...
+    def put_back(self, item: Any) -> None: ...
+    def done(self, result: Any = None, error: BaseException | None = None) -> None: ...
+
+
 class Crew(Protocol):
-    """The threads that may help."""
+    """The threads that may help, or those who have other processes help."""
 
     workers: int
 
-    def share(self, shared: Shared, pieces: int) -> None: ...
-    def unshare(self, shared: Shared) -> None: ...
+    def share(self, shared: Work, pieces: int) -> None: ...
+    def unshare(self, shared: Work) -> None: ...
 
 
 class Span(Protocol):
@@ -52,10 +62,11 @@ class Mapping(Generic[T, R]):
         unit: str | None,
         span: Span,
         crew: Crew,
+        concurrency: int | None = None,
     ) -> None:
         self._function, self._items, self._unit = function, items, unit
         self._span, self._crew = span, crew
-        self._ahead = 2 * crew.workers
+        self._ahead = concurrency or 2 * crew.workers
         self._begun = False
 
     def __iter__(self) -> Iterator[R]:
@@ -81,13 +92,13 @@ class Mapping(Generic[T, R]):
 
     async def _on_loop(self, function: Callable[[T], Awaitable[R]]) -> AsyncIterator[R]:
         items = _asynchronous(self._items)
-        tasks: set[asyncio.Future[R]] = set()
+        tasks: set[asyncio.Task[R]] = set()
         try:
             exhausted = False
             while tasks or not exhausted:
                 while not exhausted and len(tasks) < self._ahead:
                     try:
-                        tasks.add(asyncio.ensure_future(function(await anext(items))))
+                        tasks.add(_task(function, await anext(items)))
                     except StopAsyncIteration:
                         exhausted = True
                 self._span.check()
@@ -111,12 +122,13 @@ class _Work(Generic[T, R]):
     ) -> None:
         self._function, self._items, self._ahead = function, items, ahead
         self._span, self._crew = span, crew
+        self._context = _of_item()
         self._changed = threading.Condition()
         self._pending: deque[T] = deque()
         self._ready: deque[R] = deque()
         self._running = 0
         self._error: BaseException | None = None
-        self._exhausted = False
+        self._exhausted = self._over = False
 
     def results(self) -> Iterator[R]:
         try:
@@ -152,21 +164,38 @@ class _Work(Generic[T, R]):
 
     def help(self) -> bool:
         """Work on one pending item, on whatever thread; false where there is none."""
-        with self._changed:
-            if not self._pending or self._error is not None:
-                return False
-            item = self._pending.popleft()
-            self._running += 1
+        taken = self.take()
+        if taken is None:
+            return False
+        function, item = taken
         try:
-            result = self._function(item)
+            result = self._context.copy().run(function, item)
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller of op.map
-            self._done(error=error)
-            return True
-        self._span.advance(1)
-        self._done(result)
+            self.done(error=error)
+        else:
+            self.done(result)
         return True
 
-    def _done(self, result: R | None = None, *, error: BaseException | None = None) -> None:
+    def take(self) -> tuple[Callable[[T], R], T] | None:
+        """The function and a pending item, which ``done`` or ``put_back`` is to tell of; or None."""
+        with self._changed:
+            if not self._pending or self._error is not None:
+                return None
+            self._running += 1
+            return self._function, self._pending.popleft()
+
+    def put_back(self, item: T) -> None:
+        """It was not begun."""
+        with self._changed:
+            self._running -= 1
+            if not self._over:
+                self._pending.appendleft(item)
+            self._changed.notify_all()
+
+    def done(self, result: R | None = None, error: BaseException | None = None) -> None:
+        """What became of an item that was taken."""
+        if error is None:
+            self._span.advance(1)
         with self._changed:
             self._running -= 1
             if error is None:
@@ -178,7 +207,7 @@ class _Work(Generic[T, R]):
     def _wait(self) -> bool:
         """Wait for an item that another thread is at; false where everything is done."""
         with self._changed:
-            if not self._running:
+            if self._pending or not self._running:
                 return bool(self._ready or self._pending or not self._exhausted)
             self._changed.wait(1.0)
             return True
@@ -188,9 +217,23 @@ class _Work(Generic[T, R]):
         self._crew.unshare(self)
         with self._changed:
             self._pending.clear()
-            self._exhausted = True
+            self._exhausted = self._over = True
             while self._running:
                 self._changed.wait()
+
+
+def _of_item() -> contextvars.Context:
+    """The caller's context, in which its items are worked on, on whatever thread."""
+    context = contextvars.copy_context()
+    context.run(mapped.set, True)
+    return context
+
+
+def _task(function: Callable[[T], Awaitable[R]], item: T) -> asyncio.Task[R]:
+    async def called() -> R:
+        return await function(item)
+
+    return asyncio.get_running_loop().create_task(called(), context=_of_item())
 
 
 async def _in_thread(results: Iterator[R]) -> AsyncIterator[R]:

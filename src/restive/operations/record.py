@@ -2,13 +2,14 @@
 
 Every function is a pure transition from a record to the next one; ``store`` saves what they return by
 compare-and-set. States only move forward: queued, running, then one of the three final ones, which never
-change. A running record carries a lease with a number that grows with each run; whoever reports with
-another number is refused with ``Interrupted``.
+change. Of an operation that is tried again (attempt, state) moves forward: the next attempt is queued. A
+running record carries a lease with a number that grows with each run; whoever reports with another number
+is refused with ``Interrupted``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -16,10 +17,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import Canceled, Interrupted, Problem
+from ..errors import Canceled, Interrupted, Problem, TimedOut
 from .progress import Progress
 
-__all__ = ["FINAL", "Gone", "Lease", "OperationRecord", "Status"]
+__all__ = ["FINAL", "Gone", "Lease", "OperationRecord", "Place", "Status"]
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled"]
 
@@ -31,6 +32,7 @@ FORGET_AFTER = 86_400.0
 NULL = msgspec.Raw(b"null")
 
 INTERRUPTED = "urn:restive:interrupted"
+TIMED_OUT = "urn:restive:timed-out"
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -39,6 +41,13 @@ class Lease(msgspec.Struct, frozen=True):
     number: int
     holder: str
     expires: float
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place in the queue: 1 is next; ``starts`` an estimate (Unix time), None where there is none."""
+
+    position: int
+    starts: float | None = None
 
 
 class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="kind", omit_defaults=True):
@@ -57,7 +66,23 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
     status: Status = "queued"
     started: float | None = None
     finished: float | None = None
-    attempt: int = 0
+    attempt: int = 1
+    """The run that it is in, or waits for."""
+    retries: int = 0
+    """How many more runs it gets where one fails."""
+    backoff: float = 1.0
+    """Seconds before the first retry; each further one waits twice as long."""
+    priority: int = 0
+    not_before: float | None = None
+    """The earliest start."""
+    key: str | None = None
+    """The name of the record of its Idempotency-Key."""
+    webhook: str | None = None
+    """The URL that is told of its end."""
+    notify: bool = False
+    """Whether somebody is to be told of its end."""
+    size: int = 0
+    """Bytes that its uploads, parts and long result fill."""
     progress: Progress = Progress()
     parts: int = 0
     result: msgspec.Raw = NULL
@@ -90,12 +115,11 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
     # Transitions
 
     def claimed(self, holder: str, now: float, seconds: float) -> OperationRecord | None:
-        """Running under a new lease; None where it is not to be run (any more)."""
-        if self.status != "queued":
+        """Running under a new lease; None where it is not to be run (any more, or yet)."""
+        if self.status != "queued" or (self.not_before or 0.0) > now:
             return None
-        number = (self.lease.number if self.lease else 0) + 1
-        lease = Lease(number, holder, now + seconds)
-        return replace(self, status="running", started=now, attempt=self.attempt + 1, lease=lease)
+        lease = Lease((self.lease.number if self.lease else 0) + 1, holder, now + seconds)
+        return replace(self, status="running", started=now, lease=lease, progress=Progress())
 
     def renewed(self, number: int, progress: Progress, parts: int, expires: float) -> OperationRecord:
         """With a later end of the lease, and what was reported meanwhile.
@@ -104,6 +128,11 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         """
         lease = self.check(number)
         return replace(self, progress=progress, parts=parts, lease=replace(lease, expires=expires))
+
+    def with_part(self, number: int, size: int) -> OperationRecord:
+        """With one more part of ``size`` bytes. Raises as ``renewed`` does."""
+        self.check(number)
+        return replace(self, parts=self.parts + 1, size=self.size + size)
 
     def check(self, number: int) -> Lease:
         """The current lease, if it is the one with this number; raises as ``renewed`` does."""
@@ -124,18 +153,45 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         marked = replace(self, cancel=now)
         return marked.ended("canceled", now) if self.status == "queued" else marked
 
-    def lost(self, now: float) -> bool:
-        """Whether it should be running and nobody holds its lease any more."""
-        return self.status == "running" and (self.lease is None or self.lease.expires < now)
+    def lost(self, now: float, dead: Callable[[str], bool] = lambda _: False) -> bool:
+        """Whether it should be running and nobody holds its lease any more.
 
-    def interrupted(self, now: float, parts: int) -> OperationRecord:
-        """Ended because its runner is gone; a cancel that was asked for before has its way."""
+        ``dead`` says of a holder that its process is certainly gone.
+        """
+        if self.status != "running":
+            return False
+        return self.lease is None or self.lease.expires < now or dead(self.lease.holder)
+
+    def failed(
+        self, problem: Mapping[str, Any], now: float, *, retry: bool, **outcome: Any
+    ) -> OperationRecord:
+        """Ended with a problem; queued again where ``retry`` says so and there are retries left.
+
+        A cancel that was asked for before has its way. ``outcome`` may give progress, parts and size.
+        """
         if self.cancel is not None:
-            return self.ended("canceled", now, parts=parts)
-        return self.ended("failed", now, parts=parts, error=interruption().document())
+            return self.ended("canceled", now, **outcome)
+        if not retry or self.retries <= 0:
+            return self.ended("failed", now, error=dict(problem), **outcome)
+        message = f"Attempt {self.attempt}: {problem.get('detail') or problem.get('title')}"
+        assert self.lease is not None
+        return replace(
+            self,
+            **{**outcome, "progress": Progress(message=message[:1000])},
+            status="queued",
+            attempt=self.attempt + 1,
+            retries=self.retries - 1,
+            backoff=self.backoff * 2,
+            not_before=now + self.backoff,
+            lease=replace(self.lease, holder="", expires=0.0),
+        )
 
-    def document(self) -> dict[str, Any]:
-        """The operation as clients see it."""
+    def interrupted(self, now: float, **outcome: Any) -> OperationRecord:
+        """What becomes of it when its runner is gone."""
+        return self.failed(interruption().document(), now, retry=True, **outcome)
+
+    def document(self, place: Place | None = None) -> dict[str, Any]:
+        """The operation as clients see it; ``place`` is its place in the queue, where that is known."""
         return {
             "id": self.id,
             "status": self.status,
@@ -143,12 +199,19 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
             "started": _date(self.started),
             "finished": _date(self.finished),
             "attempt": self.attempt,
+            "queue": self._queue(place) if self.status == "queued" else None,
             "progress": self.progress,
             "parts": self.parts,
             "result": self.result,
             "error": self.error,
             "links": self._links(),
         }
+
+    def _queue(self, place: Place | None) -> dict[str, Any]:
+        starts = place.starts if place is not None else None
+        if self.not_before is not None:
+            starts = max(starts or 0.0, self.not_before)
+        return {"position": place.position if place is not None else None, "starts": _date(starts)}
 
     def _links(self) -> Mapping[str, str]:
         links = {
@@ -172,12 +235,19 @@ class Gone(msgspec.Struct, frozen=True, tag="gone", tag_field="kind"):
     owner: str | None
     why: str
     until: float
+    key: str | None = None
 
     @classmethod
     def of(cls, operation: OperationRecord, why: str, now: float) -> Gone:
         """The trace of ``operation``, kept from ``now`` on."""
         return cls(
-            operation.id, operation.declaration, operation.route, operation.owner, why, now + FORGET_AFTER
+            operation.id,
+            operation.declaration,
+            operation.route,
+            operation.owner,
+            why,
+            now + FORGET_AFTER,
+            operation.key,
         )
 
 
@@ -185,6 +255,17 @@ def interruption() -> Problem:
     """The problem of an operation whose runner is gone."""
     detail = "The process that ran it stopped before it was done. Submit it again."
     return Problem(500, "The operation was interrupted", detail, type=INTERRUPTED)
+
+
+def timeout(seconds: float | None) -> Problem:
+    """The problem of an operation that has run too long."""
+    detail = f"It had not finished after {seconds:g} seconds." if seconds else "It had not finished in time."
+    return Problem(504, "The operation timed out", detail, type=TIMED_OUT)
+
+
+def stopped(stop: Canceled | Interrupted, seconds: float | None) -> Problem:
+    """The problem of an attempt that was ended from outside."""
+    return timeout(seconds) if isinstance(stop, TimedOut) else interruption()
 
 
 def _date(seconds: float | None) -> str | None:

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Scope
 
 from ..errors import SettingError
 from .declaration import Declaration, declare
+from .engines.choosing import check_engine
+from .notices import check_ready
 from .routes import add_routes
 from .service import Host, Service
 
@@ -48,15 +50,15 @@ class Operations:
     def declare(self, path: str, function: Callable[..., Any], **options: Any) -> None:
         """Declare ``function`` as the operation at ``path``; apps that are mounted already serve it at once.
 
-        ``options``: dependencies, owner, retention, tags, summary. Raises ``SettingError`` for what cannot
+        ``options`` are the further fields of ``Declaration``. Raises ``SettingError`` for what cannot
         be an operation; the message says what to write instead.
         """
         if path in self._declared:
             raise SettingError(f"There is an operation at {path} already.")
-        try:
-            declaration = declare(path, function, **options)
-        except TypeError as error:
-            raise SettingError(f"@operation({path!r}): {error}.") from error
+        declaration = declare(path, function, **options)
+        if declaration.webhook is not None:
+            check_ready(self._host.settings, declaration.webhook)
+        check_engine(declaration, self._host.settings)
         self._declared[path] = declaration
         self._matchers += [compile_path(path)[0], compile_path(path + "/{operation:path}")[0]]
         for app in self._apps:
@@ -90,7 +92,7 @@ class Operations:
     def drain(self, seconds: float) -> None:
         """Give running operations ``seconds`` to finish, then interrupt them. Blocks."""
         if self._service is not None:
-            self._service.runner.drain(seconds)
+            self._service.drain(seconds)
 
 
 def _path_in_app(scope: Scope) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BackendError, Canceled, Conflict, Interrupted
+from ..errors import BackendError, Canceled, Conflict, Interrupted, Problem, TimedOut
 from .files import Files, Part
 from .progress import Meter
 from .record import OperationRecord
@@ -26,6 +26,8 @@ logger = logging.getLogger("restive.operations")
 
 LOOK_EVERY = 0.5
 """Seconds after which ``check`` reads the record again, for a cancel that came through another process."""
+
+WHY = {Canceled: "is canceled", Interrupted: "is interrupted", TimedOut: "has run too long"}
 
 
 class Run:
@@ -39,6 +41,8 @@ class Run:
         *,
         interval: float,
         lease: float,
+        timeout: float | None = None,
+        budget: int | None = None,
         wake: Callable[[], None],
         announce: Callable[[OperationRecord], None],
     ) -> None:
@@ -46,17 +50,27 @@ class Run:
         self.operation = operation
         self.id, self.attempt, self.number = operation.id, operation.attempt, operation.lease.number
         self.store, self.files = store, files
-        self.parts = operation.parts
+        self.timeout = timeout
+        self.parts, self.size = operation.parts, operation.size
         self.open_files: dict[str, Any] = {}
         """The parts that are being written, by name."""
         self._interval, self._lease = interval, lease
         self._wake, self._announce = wake, announce
         self._lock = threading.Lock()
         self._storing = threading.Lock()
+        self._listing = threading.Lock()
+        self._listed: set[str] | None = None
+        """The names of the parts that are listed, once a run after the first has asked for them."""
         self._meter = Meter()
         self._dirty = False
         self._stored_at = self._looked_at = time.monotonic()
+        self._deadline = None if timeout is None else self._stored_at + timeout
+        self._budget = budget
         self._stop: type[Canceled | Interrupted] | None = None
+        self.stopped_at: float | None = None
+        """When (monotonic) the function was first asked to end."""
+        self.given_up = False
+        """Whether its end was stored although the function has not ended."""
         self._on_stop: Callable[[], None] | None = None
 
     # What the function calls
@@ -90,9 +104,18 @@ class Run:
         if time.monotonic() - self._looked_at >= LOOK_EVERY:
             self.fence()
 
-    def fence(self) -> None:
-        """As ``check``, by the stored record: nothing of an old lease comes in."""
+    def fence(self, size: int = 0) -> None:
+        """As ``check``, by the stored record: nothing of an old lease comes in.
+
+        Raises ``Problem`` (507) where ``size`` more bytes are more than the owner may fill.
+        """
         self._raise_stop()
+        if self._budget is not None and size > self._budget - self.size:
+            raise Problem(
+                507,
+                "The owner's storage is full",
+                f"All operations of one owner may fill a quota; {size} bytes more are over it.",
+            )
         self._looked_at = time.monotonic()
         found = self.store.load(self.id)
         if not isinstance(found, OperationRecord):
@@ -102,22 +125,47 @@ class Run:
         self._raise_stop()
 
     def publish(self, part: Part) -> None:
-        """Add a finished part to the operation's stream."""
-        try:
-            self.store.add_part(self.id, msgspec.json.encode(part))
-        except Conflict:
-            self.stop(Interrupted)
-            self._raise_stop()
-        with self._lock:
-            self.parts += 1
-            self._dirty = True
+        """Add a finished part to the operation's stream, unless an earlier run has done so."""
+        if self.number > 1 and self._is_listed(part.name):
+            return
+        data = msgspec.json.encode(part)
+        with self._storing:
+            try:
+                # One step with the lease: no part is listed under one that is over.
+                saved = self.store.update(self.id, lambda it: it.with_part(self.number, part.size), part=data)
+            except (Canceled, Interrupted) as stop:
+                self.stop(type(stop))
+            except Conflict:
+                self.stop(Interrupted)
+            else:
+                self._count(saved)
+        self._raise_stop()
         self._wake()
 
+    def _count(self, saved: OperationRecord | None) -> None:
+        if saved is None:
+            self.stop(Canceled)
+            return
+        with self._lock:
+            self.parts, self.size = saved.parts, saved.size
+            self._dirty = True
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether the stream has a part of that name; from now on it counts as listed."""
+        with self._listing:
+            if self._listed is None:
+                self._listed = _names(self.store, self.id)
+            was = name in self._listed
+            self._listed.add(name)
+        return was
+
+    def part_location(self, name: str) -> str:
+        """The path of one of its parts, as clients know it."""
+        return self.operation.part_location(name)
+
     def _raise_stop(self) -> None:
-        if self._stop is Canceled:
-            raise Canceled(f"Operation {self.id} is canceled.")
-        if self._stop is Interrupted:
-            raise Interrupted(f"Operation {self.id} is interrupted.")
+        if self._stop is not None:
+            raise self._stop(f"Operation {self.id} {WHY[self._stop]}.")
 
     # What the runner calls
 
@@ -129,10 +177,12 @@ class Run:
     def stop(self, why: type[Canceled | Interrupted]) -> None:
         """Ask the function to end; the first reason counts."""
         with self._lock:
-            self._stop = self._stop or why
+            if self._stop is None:
+                self._stop, self.stopped_at = why, time.monotonic()
             callback = self._on_stop
         if callback is not None:
             callback()
+        self._wake()
 
     def on_stop(self, callback: Callable[[], None] | None) -> None:
         """Call this when the function should end; at once where it should already."""
@@ -146,6 +196,10 @@ class Run:
         """The monotonic time at which ``save`` is next to be called."""
         return self._stored_at + (self._interval if self._dirty else self._lease / 3)
 
+    def overdue(self, grace: float) -> float | None:
+        """The monotonic time at which it has run too long, or has had ``grace`` seconds to end; or never."""
+        return self._deadline if self.stopped_at is None else self.stopped_at + grace
+
     def save(self) -> None:
         """Store what was reported, and renew the lease."""
         with self._storing:
@@ -157,7 +211,9 @@ class Run:
             expires = self.store.clock() + self._lease
             try:
                 saved = self.store.update(
-                    self.id, lambda it: it.renewed(self.number, progress, parts, expires)
+                    self.id,
+                    lambda it: it.renewed(self.number, progress, parts, expires),
+                    durable=False,
                 )
             except (Canceled, Interrupted) as stop:
                 self.stop(type(stop))
@@ -198,3 +254,15 @@ class Run:
                 return self.store.update(self.id, final)
             except (Canceled, Interrupted):
                 return None
+
+
+def _names(store: Store, identity: str) -> set[str]:
+    """The names of the parts that are listed."""
+    names: set[str] = set()
+    after = ""
+    while True:
+        page = store.parts(identity, after, 1000)
+        names.update(msgspec.json.decode(item, type=Part).name for item in page.items)
+        after = page.next
+        if page.up_to_date or not page.items:
+            return names

@@ -1,32 +1,36 @@
-"""Takes queued operations, runs them on the engine's threads under a lease, and stores how they end.
+"""Takes queued operations, has them called by their engines under a lease, and stores how they end.
 
-Nothing starts before there is work. What another process left behind (queued, or running under a lease that
-is over) is found by ``resume``, on the first request, and by the keeper's sweeps while something runs here.
+Nothing starts before there is work. What another process left behind is found by ``Sweep``.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
-from ..errors import BackendError, Canceled, Interrupted, Problem
+from ..errors import BackendError, Canceled, Interrupted, Problem, SettingError, TimedOut
 from ..settings import Settings
-from .calling import Outcome, call
+from .calling import Outcome
 from .declaration import Declaration
+from .engines.choosing import Engines
+from .engines.port import Engine, Task
+from .engines.threads import Job
 from .files import Files
-from .handle import Operation
+from .holders import Holders
 from .keeper import Keeper
-from .record import NULL, OperationRecord
+from .progress import Meter
+from .queue import Pace, Queue, Waiting
+from .record import NULL, OperationRecord, Place, stopped
 from .run import Run
 from .store import Store
-from .threads import Threads
+from .sweeping import News, Ripening, Sweep
 
 __all__ = ["Runner"]
 
@@ -41,6 +45,8 @@ LAST_WORDS = 0.5
 END_WAITS = (0.1, 0.4, 1.6, 5.0, 5.0)
 """Seconds between the tries to store how an operation ended."""
 
+Find = Callable[[str], Declaration | None]
+
 
 class Runner:
     """The operations that this process runs or will run. All methods block; any thread may call them."""
@@ -50,176 +56,340 @@ class Runner:
         settings: Settings,
         store: Store,
         files: Files,
-        find: Callable[[str], Declaration | None],
+        home: Callable[[], Path],
+        find: Find,
         announce: Callable[[OperationRecord], None],
+        moved: Callable[[list[str]], None],
+        shared: Callable[[], bool],
+        swept: Callable[[], None],
     ) -> None:
+        """``announce`` tells of a changed document, ``moved`` of paths whose place in the queue has changed.
+
+        ``swept`` is called after each look at what others left behind.
+        """
         self._settings, self.store, self.files = settings, store, files
-        self._find, self._announce = find, announce
-        self._threads = Threads(settings.workers or max(2, os.cpu_count() or 1))
-        self._keeper = Keeper(self.sweep, settings.lease)
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._find, self._announce, self._shared = find, announce, shared
+        self.holders = Holders(home)
+        self.engines = Engines(settings, home, self._serve)
         self._changed = threading.Condition()
-        self._queued: set[str] = set()
-        self._reserved = self._active = 0
+        self._queue = Queue(settings.owner_running)
+        self._paces: dict[Hashable, Pace] = {}
+        self._reserved: Counter[str | None] = Counter()
+        self._stopped: set[str] = set()
+        """Those that were canceled between being taken from the queue and having a run."""
+        self._active = 0
         self._draining = False
-        self.resumed = False
-        """Whether what earlier processes left behind was looked for."""
+        self._sweeping = Sweep(self, settings.lease, shared, swept)
+        self._news = News(self.first, moved)
+        self._keeper = Keeper(self._tend, self._due, [self._sweeping, Ripening(self), self._news])
 
     # The queue
 
-    def reserve(self) -> None:
-        """Take a place in the queue. Raises ``Problem`` (503) where there is none."""
+    def reserve(self, owner: str | None = None) -> None:
+        """Take a place in the queue. Raises ``Problem`` (503, 429) where there is none."""
+        most, own = self._settings.max_queued, self._settings.owner_queued
         with self._changed:
             if self._draining:
                 raise Problem(503, "The server is stopping", headers={"Retry-After": "5"})
-            if len(self._queued) + self._reserved >= self._settings.max_queued:
-                detail = f"{self._settings.max_queued} operations are waiting already."
+            if len(self._queue) + self._reserved.total() >= most:
+                detail = f"{most} operations are waiting already."
                 raise Problem(503, "The queue is full", detail, headers={"Retry-After": "10"})
-            self._reserved += 1
+            if owner is not None and own and self._queue.owned(owner) + self._reserved[owner] >= own:
+                detail = f"{own} operations of this owner are waiting already: wait until one has started."
+                raise Problem(429, "The owner's queue is full", detail, headers={"Retry-After": "10"})
+            self._reserved[owner] += 1
 
-    def release(self) -> None:
+    def release(self, owner: str | None = None) -> None:
         """Give a reserved place back."""
         with self._changed:
-            self._reserved -= 1
+            self._reserved[owner] -= 1
+            if not self._reserved[owner]:
+                del self._reserved[owner]
 
-    def enqueue(self, identity: str) -> None:
-        """Run a stored operation as soon as a thread is free; once, however often this is called."""
+    def enqueue(self, operation: OperationRecord) -> None:
+        """Run a stored operation as soon as a worker is free; once, however often this is called."""
+        declaration = self._find(operation.declaration)
+        if declaration is None or self._keeper.find(operation.id):
+            return
+        try:
+            engine = self.engines.of(declaration)
+        except SettingError as error:
+            logger.error("Operation %s cannot be run: %s", operation.id, error)
+            return
+        entry = Waiting(
+            operation.id,
+            self.engines.key(declaration),
+            operation.declaration,
+            operation.location,
+            operation.owner,
+            operation.priority,
+            operation.not_before or 0.0,
+            declaration.concurrency,
+        )
         with self._changed:
-            if identity in self._queued or self._draining or self._keeper.find(identity):
+            if self._draining:
                 return
-            self._queued.add(identity)
-        self._threads.submit(lambda: self._run(identity))
+            self._queue.add(entry, self.store.clock())
+        engine.threads.wake()
+        self._keeper.wake()
+
+    def place(self, operation: OperationRecord) -> Place | None:
+        """The place in the queue of one that waits; None where it has none (yet)."""
+        if operation.status != "queued":
+            return None
+        with self._changed:
+            known = operation.id in self._queue
+        if not known:  # it came through another process: whoever is free first runs it
+            self.enqueue(operation)
+        with self._changed:
+            entry = self._queue.find(operation.id)
+            engine = None if entry is None else self.engines.find(entry.engine)
+            if entry is None or engine is None:
+                return None
+            pace = self._paces.setdefault(entry.engine, Pace())
+            return self._queue.place(entry.id, pace, engine.threads.workers)
+
+    def first(self, count: int) -> list[str]:
+        """The paths of the ``count`` that are next."""
+        with self._changed:
+            return [entry.location for entry in self._queue.first(count)]
+
+    def known(self) -> set[str]:
+        """What waits or runs in this process."""
+        with self._changed:
+            return self._queue.known()
+
+    def next_due(self) -> float | None:
+        """When (Unix time) the next one may start that waits for its time."""
+        with self._changed:
+            return None if self._draining else self._queue.next_due()
+
+    def ripen(self) -> None:
+        """Line up those whose time has come."""
+        with self._changed:
+            engines = self._queue.due(self.store.clock())
+        for key in engines:
+            self._wake(key)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether what earlier processes left behind was looked for."""
+        return self._sweeping.serving
 
     def resume(self) -> None:
-        """Once for each process: take over what earlier ones left behind."""
-        with self._changed:
-            if self.resumed:
-                return
-            self.resumed = True
-        self.sweep()
+        """Once for each process: take over what earlier ones left behind, and go on looking for more."""
+        self._sweeping.begin()
+        self._keeper.wake()
 
     def sweep(self) -> None:
-        """Queue what waits, end what lost its runner, forget what was kept long enough."""
+        """Look for what others left behind."""
+        self._sweeping.do()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return bool(len(self._queue) or self._active)
+
+    def _serve(self, key: Hashable, engine: Engine) -> None:
+        engine.threads.serve(partial(self._take, key))
+
+    def _take(self, key: Hashable) -> Job | None:
         with self._changed:
-            known = self._queued | {run.id for run in self._keeper.runs()}
-        for found in self.store.open(known):
-            if found.status == "queued" and self._find(found.declaration) is not None:
-                self.enqueue(found.id)
-            elif found.lost(self.store.clock()):
-                self.end_lost(found)
-        self.store.expire(self.files.remove)
+            entry = None if self._draining else self._queue.take(key, self.store.clock())
+            if entry is None:
+                return None
+            self._active += 1
+        self._moved()
+        return partial(self._run, entry)
 
-    def end_lost(self, found: OperationRecord) -> OperationRecord | None:
-        """End an operation whose lease is over. Returns what it is now, None where it is no longer so."""
-        run = self._keeper.find(found.id)
-        if run is not None:  # the keeper is late, not the runner gone
-            run.save()
-            return None
-        parts = self.store.count_parts(found.id)
+    def _moved(self) -> None:
+        if len(self._queue) and not self._news.wanted:
+            self._news.wanted = True
+            self._keeper.wake()
 
-        def end(it: OperationRecord) -> OperationRecord | None:
-            now = self.store.clock()
-            return it.interrupted(now, parts) if it.lost(now) else None
-
-        ended = self.store.update(found.id, end)
-        if ended is not None:
-            logger.warning("Operation %s is interrupted: its runner is gone.", found.id)
-            self._announce(ended)
-        return ended
+    def _wake(self, key: Hashable) -> None:
+        engine = self.engines.find(key)
+        if engine is not None:
+            engine.threads.wake()
 
     # One run
 
-    def _run(self, identity: str) -> None:
-        with self._changed:
-            self._queued.discard(identity)
-            if self._draining:
-                return
-            self._active += 1
+    def _run(self, entry: Waiting) -> None:
+        begun, again = time.monotonic(), None
         try:
-            run = self._claim(identity)
+            run = self._claim(entry.id)
             if run is not None:
-                self._complete(run)
+                again = self._complete(run)
         except BackendError:
-            logger.exception("Operation %s cannot be run now; it stays stored.", identity)
+            logger.exception("Operation %s cannot be run now; it stays stored.", entry.id)
         finally:
             with self._changed:
+                self._queue.done(entry.id)
+                self._stopped.discard(entry.id)
                 self._active -= 1
+                pace = self._paces.setdefault(entry.engine, Pace())
+                pace.ran(time.monotonic() - begun, self.store.clock())
                 self._changed.notify_all()
+        if again is not None:
+            self.enqueue(again)
+        if len(self._queue):  # a limit that held others back has room again
+            self._wake(entry.engine)
 
     def _claim(self, identity: str) -> Run | None:
-        lease = self._settings.lease
+        settings = self._settings
+        if self._shared():
+            self._live()
         claimed = self.store.update(
             identity,
-            lambda it: it.claimed(self._holder, self.store.clock(), lease) if self._knows(it) else None,
+            lambda it: it.claimed(self.holders.name, self.store.clock(), settings.lease),
         )
         if claimed is None:
             return None
+        declaration = self._find(claimed.declaration)
         run = Run(
             claimed,
             self.store,
             self.files,
-            interval=self._settings.report_interval,
-            lease=lease,
+            interval=settings.report_interval,
+            lease=settings.lease,
+            timeout=None if declaration is None else declaration.timeout,
+            budget=self._budget(claimed),
             wake=self._keeper.wake,
             announce=self._announce,
         )
         self._keeper.add(run)
+        with self._changed:
+            canceled = identity in self._stopped
+        if canceled:
+            run.stop(Canceled)
         self._announce(claimed)
         return run
 
-    def _knows(self, operation: OperationRecord) -> bool:
-        return self._find(operation.declaration) is not None
-
-    def _complete(self, run: Run) -> None:
+    def _live(self) -> None:
         try:
-            declaration = self._find(run.operation.declaration)
-            assert declaration is not None
-            stored = self.store.arguments(run.id)
-            operation = Operation(run, self._threads)
-            self._end(run, call(declaration.function, declaration.signature, stored, operation, run))
+            self.holders.live()
+        except OSError as error:  # a full disk: others then wait for the lease instead
+            logger.warning("The end of this process will be seen by its leases only: %s", error)
+
+    def _budget(self, operation: OperationRecord) -> int | None:
+        """Bytes that the operation may fill, uploads included, so that its owner keeps to the quota."""
+        most = self._settings.owner_bytes
+        if not most or operation.owner is None:
+            return None
+        return most - self.store.owned_bytes(operation.owner) + operation.size
+
+    def _complete(self, run: Run) -> OperationRecord | None:
+        """Call the function and store how it ended; the operation where it is to be run again."""
+        declaration = self._find(run.operation.declaration)
+        assert declaration is not None
+        try:
+            if run.number > 1:
+                self._take_over(run)
+            task = Task(declaration.function, declaration.signature, self.store.arguments(run.id))
+            outcome = self.engines.of(declaration).call(task, run)
+            return None if run.given_up else self._end(run, outcome)
         except KeyError:  # deleted since it was claimed
             run.stop(Canceled)
+            return None
         finally:
             self._keeper.remove(run)
             if run.stopped is Canceled and not isinstance(self.store.load(run.id), OperationRecord):
                 self.store.drop_parts(run.id)  # it was deleted meanwhile, and may have written since
                 self.files.remove(run.id)
 
-    def _end(self, run: Run, outcome: Outcome) -> None:
-        """Store the final state, trying again while the backend is away: the work is done and cost time."""
+    def _take_over(self, run: Run) -> None:
+        """Drop what earlier attempts left half written; list what they finished and did not come to list."""
+        try:
+            self.files.clear_open(run.id, run.number)
+            for part in self.files.finished(run.id):
+                run.publish(part)
+        except (Canceled, Interrupted):
+            return  # the function is told when it asks
+        except OSError as error:
+            logger.warning("Operation %s: its unfinished parts cannot be removed: %s", run.id, error)
+
+    def _end(self, run: Run, outcome: Outcome) -> OperationRecord | None:
+        """Store the end, trying again while the backend is away: the work is done and cost time.
+
+        Returns the operation where it is queued again.
+        """
         for wait in (*END_WAITS, None):
             try:
-                self._told(run, self._store_end(run, outcome))
-            except (BackendError, OSError) as error:
+                ended = self._store_end(run, outcome)
+            except (BackendError, OSError, Problem) as error:
                 if wait is None:
                     logger.error("Operation %s: its end cannot be stored: %s", run.id, error)
-                else:
-                    time.sleep(wait)
+                    return None
+                time.sleep(wait)
             else:
-                return
+                return self._told(run, ended)
+        return None
 
-    def _told(self, run: Run, ended: OperationRecord | None) -> None:
+    def _told(self, run: Run, ended: OperationRecord | None) -> OperationRecord | None:
         if ended is None:
             logger.warning("Operation %s: its end came too late and is refused.", run.id)
-        else:
-            self._announce(ended)
+            return None
+        self._announce(ended)
+        if ended.final:
+            return None
+        logger.warning("Operation %s: attempt %d failed; it will be run again.", run.id, run.attempt)
+        return ended
 
     def _store_end(self, run: Run, outcome: Outcome) -> OperationRecord | None:
-        result, long = outcome.result, False
+        result, long, size = outcome.result, False, run.size
         if result is not None and len(result) > INLINE_RESULT:
-            self.files.write_result(run.id, result)
-            result, long = None, True
-        return run.end(
-            lambda found, meter, parts: found.ended(
-                outcome.status,
-                self.store.clock(),
-                progress=msgspec.structs.replace(meter.progress, eta=None),
-                parts=parts,
-                result=NULL if result is None else msgspec.Raw(result),
-                long=long,
-                error=outcome.error,
-            )
+            self.files.write_result(run.id, result, run.number)
+            long, size, result = True, size + len(result), None
+
+        def ended(found: OperationRecord, meter: Meter, parts: int) -> OperationRecord:
+            now = self.store.clock()
+            progress = msgspec.structs.replace(meter.progress, eta=None)
+            said = {"progress": progress, "parts": parts, "size": size}
+            if outcome.error is not None:
+                return found.failed(outcome.error, now, retry=outcome.retry, **said)
+            raw = NULL if result is None else msgspec.Raw(result)
+            return found.ended(outcome.status, now, result=raw, long=long, **said)
+
+        return run.end(ended)
+
+    # What the keeper does with a run
+
+    def _due(self, run: Run) -> float:
+        if run.given_up:
+            return run.due()
+        overdue = run.overdue(self._settings.stop_grace)
+        return run.due() if overdue is None else min(run.due(), overdue)
+
+    def _tend(self, run: Run) -> None:
+        now, overdue = time.monotonic(), run.overdue(self._settings.stop_grace)
+        if overdue is not None and overdue <= now:
+            if run.stopped_at is None:
+                run.stop(TimedOut)
+            else:
+                self._give_up(run)
+        elif run.due() <= now:
+            run.save()
+
+    def _give_up(self, run: Run) -> None:
+        """End a run whose function did not end when it was asked to."""
+        run.given_up = True
+        declaration = self._find(run.operation.declaration)
+        assert declaration is not None
+        assert run.stopped is not None
+        killed = self.engines.of(declaration).give_up(run)
+        logger.warning(
+            "Operation %s: its function did not end and is %s.", run.id, "killed" if killed else "given up"
         )
+        why = run.stopped
+        if why is Canceled:
+            outcome = Outcome("canceled")
+        else:
+            # What may still be at work in this process is not begun a second time.
+            outcome = Outcome("failed", error=stopped(why(), run.timeout).document(), retry=killed)
+        self._keeper.remove(run)
+        again = self._told(run, self._store_end(run, outcome))
+        if again is not None:
+            self.enqueue(again)
 
     # From outside
 
@@ -240,27 +410,63 @@ class Runner:
         return deleted
 
     def _stop(self, identity: str) -> None:
+        with self._changed:
+            self._queue.discard(identity)
+            if identity in self._queue:
+                self._stopped.add(identity)
+        self._moved()
         run = self._keeper.find(identity)
         if run is not None:
             run.stop(Canceled)
+
+    def end_lost(self, found: OperationRecord) -> OperationRecord | None:
+        """What becomes of an operation whose lease is over; None where it is no longer so."""
+        run = self._keeper.find(found.id)
+        if run is not None:  # the keeper is late, not the runner gone
+            run.save()
+            return None
+
+        def end(it: OperationRecord) -> OperationRecord | None:
+            now = self.store.clock()
+            return it.interrupted(now) if it.lost(now, self.holders.dead) else None
+
+        ended = self.store.update(found.id, end)
+        if ended is not None:
+            fate = "it failed" if ended.final else f"attempt {ended.attempt} follows"
+            logger.warning("Operation %s is interrupted, its runner is gone: %s.", found.id, fate)
+            self._announce(ended)
+            if not ended.final:
+                self.enqueue(ended)
+        return ended
+
+    # Shutdown
 
     def drain(self, seconds: float) -> None:
         """Let what runs finish within ``seconds``, then interrupt it; what is queued stays stored."""
         with self._changed:
             self._draining = True
-            self._queued.clear()
-            self._threads.withdraw()
+            self._queue.clear()
         try:
-            if self._idle(seconds):
-                return
-            for run in self._keeper.runs():
-                run.stop(Interrupted)
-            self._idle(LAST_WORDS)
-            for run in self._keeper.runs():
-                self._interrupt(run)
+            if not self._idle(seconds):
+                self._interrupt_all()
+            self.engines.close()
+            self.holders.close()
         finally:
+            self._sweeping.serving = False
             with self._changed:
-                self._draining = self.resumed = False
+                self._draining = False
+            self._keeper.wake()
+
+    def _interrupt_all(self) -> None:
+        for run in self._keeper.runs():
+            run.stop(Interrupted)
+        self._idle(LAST_WORDS)
+        for run in self._keeper.runs():
+            run.given_up = True
+            ended = run.end(lambda found, *_: found.interrupted(self.store.clock()))
+            self._keeper.remove(run)
+            if ended is not None:
+                self._announce(ended)
 
     def _idle(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
@@ -271,10 +477,3 @@ class Runner:
                     return False
                 self._changed.wait(left)
         return True
-
-    def _interrupt(self, run: Run) -> None:
-        """End a run whose function did not: its lease number is worth nothing from now on."""
-        ended = run.end(lambda found, _, parts: found.interrupted(self.store.clock(), parts))
-        self._keeper.remove(run)
-        if ended is not None:
-            self._announce(ended)

@@ -13,9 +13,9 @@ __all__ = ["models"]
 
 
 @cache
-def models() -> tuple[type[BaseModel], type[BaseModel], type[BaseModel]]:
-    """The models of operation, part and problem. Pydantic comes with FastAPI and is loaded here."""
-    from pydantic import BaseModel, Field
+def models() -> tuple[type[BaseModel], type[BaseModel]]:
+    """The models of operation and part. Pydantic comes with FastAPI and is loaded here."""
+    from pydantic import BaseModel, ConfigDict, Field
 
     class OperationProgress(BaseModel):
         completed: float
@@ -25,7 +25,14 @@ def models() -> tuple[type[BaseModel], type[BaseModel], type[BaseModel]]:
         rate: float | None = Field(description="Per second.")
         eta: float | None = Field(description="Seconds left.")
 
-    class Problem(BaseModel):
+    class OperationQueue(BaseModel):
+        position: int | None = Field(description="1 is next; null while it waits for its time.")
+        starts: datetime | None = Field(description="Estimated.")
+
+    class OperationProblem(BaseModel):
+        """A problem document (RFC 9457)."""
+
+        model_config = ConfigDict(extra="allow")
         type: str = "about:blank"
         title: str
         status: int
@@ -37,11 +44,12 @@ def models() -> tuple[type[BaseModel], type[BaseModel], type[BaseModel]]:
         created: datetime
         started: datetime | None
         finished: datetime | None
-        attempt: int
+        attempt: int = Field(description="The run that it is in, or waits for.")
+        queue: OperationQueue | None = Field(description="While it is queued.")
         progress: OperationProgress
         parts: int = Field(description="How many are finished.")
         result: Any = Field(description="The return value, where its JSON has at most 64 KiB.")
-        error: Problem | None
+        error: OperationProblem | None
         links: dict[str, str]
 
     class OperationPart(BaseModel):
@@ -51,4 +59,4 @@ def models() -> tuple[type[BaseModel], type[BaseModel], type[BaseModel]]:
         size: int
         digest: str = Field(description="As Repr-Digest (RFC 9530) has it.")
 
-    return Operation, OperationPart, Problem
+    return Operation, OperationPart

@@ -5,6 +5,7 @@ No route knows of threads, files or the backend but through this.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -20,18 +21,28 @@ from ..errors import Problem
 from ..http.targets import scope_target
 from ..settings import Settings
 from .answers import gone, not_found
+from .arriving import Arrivals
 from .declaration import Declaration
-from .files import Files, Part
+from .depot import check_parts
+from .files import Files, FilesPlace, Found
+from .idempotency import idempotency_key
 from .identity import is_identity
-from .record import Gone, OperationRecord, Status
+from .notices import Notices
+from .options import Options
+from .record import Gone, OperationRecord, Place, Status
 from .runner import Runner
 from .store import Store
-from .submission import Submission
+from .submission import Asked, Submissions
 from .waiting import Waiting
 
 __all__ = ["Host", "Service"]
 
+logger = logging.getLogger("restive.operations")
+
 T = TypeVar("T")
+
+NOTICES_GET = 2.0
+"""Seconds that deliveries under way get at shutdown; what is not told by then the next process tells."""
 
 PARAMETER = re.compile(r"{([^}:]*)(?::[^}]*)?}")
 
@@ -53,9 +64,25 @@ class Service:
 
     def __init__(self, host: Host, find: Callable[[str], Declaration | None]) -> None:
         self.host = host
-        self.files = Files(lambda: host.home)
+        parts = check_parts(host.settings.parts)
+        self.files = Files(lambda: FilesPlace(host.home, parts, host.backend.shared))
         self.store = Store(lambda: host.backend)
-        self.runner = Runner(host.settings, self.store, self.files, find, self._announce)
+        self.notices = Notices(lambda: host.backend, self.store, find, host.settings)
+        self.runner = Runner(
+            host.settings,
+            self.store,
+            self.files,
+            home=lambda: host.home,
+            find=find,
+            announce=self._announce,
+            moved=lambda paths: host.changed(*paths),
+            shared=lambda: host.backend.shared,
+            swept=self.notices.sweep,
+        )
+        self.arrivals = Arrivals(lambda: host.backend, host.settings, self.store.clock)
+        self._submissions = Submissions(
+            host.settings, lambda: host.backend, self.store, self.files, self.runner, self.load
+        )
         self._waiting = Waiting()
 
     def _announce(self, operation: OperationRecord) -> None:
@@ -66,7 +93,14 @@ class Service:
         if operation.owner is not None:
             targets.append(operation.target)
         self._waiting.wake(operation.id)
+        if operation.final and operation.notify:
+            self.notices.wake()
         self.host.changed(*targets)
+
+    def drain(self, seconds: float) -> None:
+        """Give running operations ``seconds`` to finish, then interrupt them. Blocks."""
+        self.runner.drain(seconds)
+        self.notices.close(NOTICES_GET)
 
     async def _offload(self, function: Callable[..., T], *args: Any) -> T:
         return await offload(self.host.backend, function, *args)
@@ -74,6 +108,10 @@ class Service:
     async def _resume(self) -> None:
         if not self.runner.resumed:
             await self._offload(self.runner.resume)
+
+    def place(self, operation: OperationRecord) -> Place | None:
+        """The place in the queue of an operation that waits."""
+        return self.runner.place(operation)
 
     # Finding
 
@@ -99,7 +137,7 @@ class Service:
         if not is_identity(identity):
             return None
         entry = await self._offload(self.store.load, identity)
-        if isinstance(entry, OperationRecord) and entry.lost(self.store.clock()):
+        if isinstance(entry, OperationRecord) and entry.lost(self.store.clock(), self.runner.holders.dead):
             await self._offload(self.runner.end_lost, entry)
             entry = await self._offload(self.store.load, identity)
         return entry
@@ -112,30 +150,19 @@ class Service:
     # Verbs
 
     async def submit(
-        self, request: Request, declaration: Declaration, owner: str | None, values: Mapping[str, Any]
+        self,
+        request: Request,
+        declaration: Declaration,
+        owner: str | None,
+        values: Mapping[str, Any],
+        options: Options,
     ) -> OperationRecord:
-        """Store and queue an operation. Raises ``Problem``."""
+        """Store and queue an operation, or find the one of this Idempotency-Key. Raises ``Problem``."""
         await self._resume()
-        self.runner.reserve()
-        try:
-            submission = Submission(self.store, self.files)
-            retention = (
-                self.host.settings.retention if declaration.retention is None else declaration.retention
-            )
-            operation = OperationRecord(
-                id=submission.id,
-                declaration=declaration.path,
-                route=route_of(request, declaration),
-                target=scope_target(request.scope).partition("?")[0],
-                created=submission.created,
-                retention=retention,
-                owner=owner,
-            )
-            await anyio.to_thread.run_sync(submission.store, operation, declaration.signature, values)
-        finally:
-            self.runner.release()
-        self.runner.enqueue(operation.id)
-        return operation
+        target = scope_target(request.scope).partition("?")[0]
+        key = idempotency_key(tuple(request.scope["headers"]))
+        route = route_of(request, declaration)
+        return await self._submissions.submit(Asked(declaration, route, target, owner, values, options, key))
 
     async def final(self, operation: OperationRecord, seconds: float) -> OperationRecord:
         """The operation once it is final, or after ``seconds``. Raises ``Problem`` (410) once deleted."""
@@ -178,25 +205,29 @@ class Service:
         if not operation.long:
             return bytes(operation.result)
         try:
-            return await anyio.to_thread.run_sync(self.files.result(operation.id).read_bytes)
+            return await anyio.to_thread.run_sync(self.files.read_result, operation.id)
         except FileNotFoundError:
             raise gone(operation) from None
+        except OSError as error:
+            logger.warning("The result of operation %s cannot be read now: %s", operation.id, error)
+            raise Problem(503, "The result cannot be read now", headers={"Retry-After": "5"}) from error
 
     # Parts
 
     async def parts(self, operation: OperationRecord, after: str, limit: int) -> Page:
         """Finished parts after an offset. Raises ``Problem`` (400) for an offset that is not its own."""
         try:
-            return await self._offload(self.store.parts, operation.id, after, limit)
+            page = await self._offload(self.store.parts, operation.id, after, limit)
         except ValueError:
             raise Problem(400, "There is no such offset", "Take it from Stream-Next-Offset, or -1.") from None
+        if not page.next and await self.reload(operation.id) is None:  # deleted in this moment
+            raise gone(Gone.of(operation, "deleted", self.store.clock()))
+        return page
 
-    async def part(self, operation: OperationRecord, name: str) -> tuple[Part, Path] | None:
-        """A part and its file."""
-        try:
-            return await anyio.to_thread.run_sync(self.files.part, operation.id, name)
-        except UnicodeEncodeError:
-            return None
+    async def part(self, operation: OperationRecord, name: str) -> Found | None:
+        """A part that is finished, or that the operation's run writes now."""
+        writer = operation.lease.number if operation.status == "running" and operation.lease else None
+        return await anyio.to_thread.run_sync(self.files.part, operation.id, name, writer)
 
     async def running(self, identity: str) -> bool:
         """Whether the operation still runs."""

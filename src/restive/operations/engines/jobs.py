@@ -1,0 +1,85 @@
+"""What an executor is given to do in a worker process, and what comes back.
+
+Functions, items and their results are pickled by hand: what an executor cannot unpickle ends its process.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..files import FilesPlace
+from ..record import Status
+from .log_relay import Levels
+from .messages import Address, Report
+
+__all__ = ["Ended", "FunctionJob", "Job", "PieceJob", "pickler"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What every call is told."""
+
+    number: int
+    """The call's, on its line."""
+    line: Address | None
+    """Where the worker is to connect, if it was not started with a line."""
+    levels: Levels
+    """Of the server's loggers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionJob(Job):
+    """Call the function of an operation."""
+
+    function: bytes
+    name: str
+    """The function's."""
+    stored: bytes
+    by_value: bool
+    """Whether functions are sent whole (cloudpickle) instead of by their names."""
+    id: str
+    attempt: int
+    lease: int
+    timeout: float | None
+    parts_at: str
+    """What the path of each of its parts begins with."""
+    files: FilesPlace
+    interval: float
+    """Seconds between two reports."""
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceJob(Job):
+    """Call a function of ``op.map`` with one item."""
+
+    piece: bytes
+    by_value: bool
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a function ended, and what it last reported."""
+
+    status: Status
+    result: bytes | None
+    error: bytes | None
+    """The problem's document as JSON."""
+    retry: bool
+    report: Report | None
+    sent: int
+    """How many messages the worker had sent by then."""
+
+
+def pickler(by_value: bool) -> Callable[[Any], bytes]:
+    """What functions and items are pickled with."""
+    if not by_value:
+        return pickle.dumps
+    import cloudpickle  # type: ignore[import-untyped]  # comes with loky
+
+    dumps: Callable[[Any], bytes] = cloudpickle.dumps
+    return dumps

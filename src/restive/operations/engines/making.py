@@ -1,0 +1,88 @@
+"""Makes the engine that ``engine=`` names, and says what is wrong with it where that cannot be."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from ...errors import SettingError
+from ...settings import Settings
+from .executor import ExecutorEngine
+from .hosted import HostedEngine
+from .own import OwnPool
+from .port import Engine
+from .shared import SharedPool
+
+__all__ = ["check_function", "make_engine"]
+
+
+def make_engine(given: Any, workers: int, settings: Settings, home: Callable[[], Path]) -> Engine:
+    """The engine for ``processes``, ``loky``, an executor, or a function that makes one.
+
+    ``workers`` is the number of processes of our own pools; ``home`` the folder for the line's socket.
+    Raises ``SettingError`` for what is none of these, or cannot work.
+    """
+    interval = settings.report_interval
+    if given in ("processes", "loky"):
+        context = _spawning() if given == "processes" else _loky()
+        own = functools.partial(OwnPool, context, workers)
+        return ExecutorEngine(own, workers, home, interval=interval, by_value=given == "loky")
+    executor = _checked(given() if callable(given) else given)
+    workers = getattr(executor, "_max_workers", None) or workers
+    if isinstance(executor, ThreadPoolExecutor):
+        return HostedEngine(executor, workers, owned=callable(given))
+    shared = functools.partial(SharedPool, executor, _checking(given) if callable(given) else None)
+    by_value = "loky" in type(executor).__module__.split(".")
+    return ExecutorEngine(shared, workers, home, interval=interval, by_value=by_value)
+
+
+def check_function(function: Callable[..., Any], engine: Any) -> None:
+    """Refuse a function that the processes of ``engine`` could not find. Raises ``SettingError``."""
+    if engine != "processes" and not isinstance(engine, ProcessPoolExecutor):
+        return
+    name = getattr(function, "__qualname__", "")
+    if "<locals>" in name or "<lambda>" in name:
+        raise SettingError(
+            f"{name} cannot be called in another process, which finds functions by their names: define it at "
+            'the top level of its module, or use engine="loky".'
+        )
+
+
+def _spawning() -> BaseContext:
+    """A fork server would save little, and a signal to the whole group would end it."""
+    return multiprocessing.get_context("spawn")
+
+
+def _loky() -> BaseContext:
+    try:
+        from loky.backend import get_context  # type: ignore[import-untyped]
+    except ImportError:
+        raise SettingError('engine="loky" needs loky: pip install "restive[loky]".') from None
+    context: BaseContext = get_context("loky")
+    return context
+
+
+def _checked(given: Any) -> Executor:
+    if not isinstance(given, Executor):
+        raise SettingError(
+            "engine= is one of 'threads', 'processes' and 'loky', a concurrent.futures.Executor, or a "
+            f"function that makes one, not {given!r}."
+        )
+    context = getattr(given, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise SettingError(
+            "This ProcessPoolExecutor forks, and a forked child holds the server's port and sockets: make it "
+            'with mp_context=multiprocessing.get_context("spawn"), or "forkserver".'
+        )
+    if type(given).__name__ == "InterpreterPoolExecutor":
+        raise SettingError("Interpreters in threads cannot run operations: use a ProcessPoolExecutor.")
+    return given
+
+
+def _checking(make: Callable[[], Any]) -> Callable[[], Executor]:
+    return lambda: _checked(make())
