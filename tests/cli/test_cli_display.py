@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import io
 
-import pytest
-
-from restive.cli.display import Bar, Lines, amount, clock, pace
+from restive.cli.display import Bar, Lines
 from restive.cli.exits import printable
+from restive.client import OperationState
+
+CHUNKS = {"total": 8, "unit": "chunks"}
 
 
-@pytest.mark.parametrize(
-    ("progress", "shown"),
-    [
-        ({"completed": 3, "total": 8, "unit": "chunks"}, "3/8 chunks"),
-        ({"completed": 3, "total": None, "unit": None}, "3"),
-        ({"completed": 0.5, "total": 1, "unit": "km"}, "0.5/1 km"),
-        ({"completed": 10_000_000_000, "total": None, "unit": "bytes"}, "10000000000 bytes"),
-        ({}, "0"),
-    ],
-)
-def test_amounts(progress: dict[str, object], shown: str) -> None:
-    assert amount(progress) == shown
-
-
-def test_rate_and_time_left_are_shown_where_they_are_known() -> None:
-    assert pace({"rate": 2.5, "eta": 64.2}) == "2.5/s, 1:04 left"
-    assert pace({"rate": None, "eta": None}) == ""
-    assert clock(3725) == "1:02:05"
+def document(status: str, *, attempt: int = 1, queue: object = None, **progress: object) -> OperationState:
+    members = {"status": status, "attempt": attempt, "queue": queue, "progress": progress}
+    return OperationState(members, "http://host/digests/1")
 
 
 def test_in_a_log_a_line_comes_at_a_change_of_status_and_then_now_and_then() -> None:
@@ -35,8 +21,8 @@ def test_in_a_log_a_line_comes_at_a_change_of_status_and_then_now_and_then() -> 
     lines = Lines(stream, now=lambda: time[0])
     for second in range(8):
         time[0] = second
-        lines.show({"completed": second, "total": 8, "unit": "chunks"}, "running")
-    lines.show({"completed": 8, "total": 8, "unit": "chunks"}, "succeeded")
+        lines.show(document("running", completed=second, **CHUNKS))
+    lines.show(document("succeeded", completed=8, **CHUNKS))
     assert stream.getvalue().splitlines() == [
         "running: 0/8 chunks",
         "running: 5/8 chunks",
@@ -44,10 +30,26 @@ def test_in_a_log_a_line_comes_at_a_change_of_status_and_then_now_and_then() -> 
     ]
 
 
+def test_in_a_log_the_place_in_the_queue_and_another_attempt_are_told() -> None:
+    stream = io.StringIO()
+    lines = Lines(stream, now=lambda: 0.0)
+    lines.show(document("queued", queue={"position": 3, "starts": None}))
+    lines.show(document("running", completed=1, **CHUNKS))
+    lines.show(document("queued", attempt=2, message="Attempt 1: out of luck"))
+    lines.show(document("running", attempt=2))
+    assert stream.getvalue().splitlines() == [
+        "queued: number 3 in the queue",
+        "running: 1/8 chunks",
+        "queued, attempt 2: Attempt 1: out of luck",
+        "running, attempt 2",
+    ]
+
+
 def test_the_bar_prints_lines_above_itself_and_leaves_nothing() -> None:
     stream = io.StringIO()
     bar = Bar(stream)
-    bar.show({"completed": 3, "total": 8, "unit": "chunks", "message": "[bold]counting"}, "running")
+    bar.show(document("queued", queue={"position": 3, "starts": None}))
+    bar.show(document("running", completed=3, message="[bold]counting", **CHUNKS))
     bar.say("http://127.0.0.1/parts/0.json")
     bar.close()
     assert "http://127.0.0.1/parts/0.json\n" in stream.getvalue()

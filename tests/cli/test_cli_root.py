@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-COMMANDS = ["serve", "demo", "watch", "submit", "follow", "changed", "check", "version"]
+COMMANDS = ["serve", "demo", "watch", "submit", "follow", "operations", "changed", "check", "version"]
 
 
 def test_help_lists_all_commands(restive):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from restive.client import Client, Part
+from restive.client import Client, OperationState, Part, Place
 from restive.errors import ClientError, OperationCanceled, OperationFailed, RequestRefused, WatchEnded
 
 URL = "/digests/1"
@@ -101,6 +102,38 @@ async def test_parts_come_once_each_as_they_appear(digest, connect, server):
     assert None not in digest.asked[1:]
 
 
+async def test_the_parts_that_are_there_now(digest, connect):
+    for name in "abcde":
+        digest.part(name)
+    operation = connect().operation(URL)
+    assert [part.name for part in await collect(operation.parts(follow=False))] == list("abcde")
+    digest.succeed(1)
+    assert [part.name for part in await collect(operation.parts(follow=False))] == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("queue", "place"),
+    [
+        (
+            {"position": 3, "starts": "2026-11-23T01:12:05.192Z"},
+            Place(3, datetime(2026, 11, 23, 1, 12, 5, 192_000, UTC)),
+        ),
+        ({"position": 1, "starts": None}, Place(1, None)),
+        ({"position": None, "starts": "soon"}, Place(None, None)),
+        (None, None),
+    ],
+)
+async def test_the_place_in_the_queue_is_typed(digest, connect, queue, place):
+    digest.move("queued", queue=queue)
+    operation = connect().operation(URL)
+    assert (await operation.status()).queue == place
+    assert (await anext(operation.progress())).queue == place
+
+
+def test_a_server_that_tells_no_place_is_no_error():
+    assert OperationState({"status": "queued"}, URL).queue is None
+
+
 async def test_an_operation_without_parts_has_none(digest, connect):
     digest.succeed(1)
     assert await collect(connect().operation(URL).parts()) == []
@@ -181,6 +214,55 @@ async def test_what_is_no_operation_is_said_to_be_none(script, connect):
         await connect().operation("/a").result()
 
 
+class Listing:
+    """A collection of so many operations, which it answers page by page."""
+
+    def __init__(self, script: Any, count: int) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.elsewhere = ""
+        self._ids = [str(number) for number in range(count)]
+        script.routes["GET", "/digests"] = self._page
+
+    def _page(self, query: Any) -> Any:
+        self.asked.append(dict(query))
+        begin, limit = int(query.get("before", "0")), int(query["limit"])
+        documents = [
+            {"id": each, "status": "queued", "links": {"self": f"/digests/{each}"}}
+            for each in self._ids[begin : begin + limit]
+        ]
+        more = begin + limit < len(self._ids)
+        link = f'<{self.elsewhere}/digests?before={begin + limit}&limit={limit}>; rel="next"'
+        return 200, {"link": link} if more else {}, documents
+
+
+@pytest.mark.parametrize(("count", "pages"), [(0, 1), (2, 1), (3, 2), (5, 3)])
+async def test_a_listing_is_followed_from_page_to_page(script, connect, server, count, pages):
+    listing = Listing(script, count)
+    found = await collect(connect().operations("/digests", status="queued", page=2))
+    assert [each.url for each in found] == [f"{server.url}/digests/{number}" for number in range(count)]
+    assert len(listing.asked) == pages
+    assert listing.asked[0] == {"limit": "2", "status": "queued"}
+
+
+async def test_a_listing_that_leads_to_another_server_is_not_followed(script, connect):
+    Listing(script, 3).elsewhere = "http://elsewhere.test"
+    with pytest.raises(ClientError, match="another server"):
+        await collect(connect().operations("/digests", page=2))
+
+
+@pytest.mark.parametrize("answer", [{"n": 1}, "text", [1], [{"no": "id"}], [{"id": "1"}]])
+async def test_what_is_no_listing_is_said_to_be_none(script, connect, answer):
+    script.routes["GET", "/digests"] = lambda _: (200, {}, answer)
+    with pytest.raises(ClientError, match=r"no list of operations|not the document"):
+        await collect(connect().operations("/digests"))
+
+
+async def test_a_listing_that_is_refused_raises_its_problem(script, connect):
+    script.routes["GET", "/digests"] = lambda _: (404, {}, {"title": "There is no listing"})
+    with pytest.raises(RequestRefused, match="404"):
+        await collect(connect().operations("/digests"))
+
+
 def test_the_same_without_await(digest, server, script, policy):
     digest.part("a")
     digest.succeed({"n": 1})
@@ -188,8 +270,11 @@ def test_the_same_without_await(digest, server, script, policy):
         operation = client.operation(client.post("/digests"))
         assert [document["status"] for document in operation.progress()] == ["succeeded"]
         assert [part.name for part in operation.parts()] == ["a"]
+        assert [part.name for part in operation.parts(follow=False)] == ["a"]
         assert operation.result() == {"n": 1}
         assert operation.status()["status"] == "succeeded"
         assert operation.cancel()["status"] == "canceled"
         operation.delete()
+        Listing(script, 3)
+        assert [document["id"] for document in client.operations("/digests", page=2)] == ["0", "1", "2"]
         assert operation.url == server.url + URL

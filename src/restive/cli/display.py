@@ -6,12 +6,17 @@ Fed by what the server pushes; it computes nothing but how to show it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import IO, Any, Protocol
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Protocol
 
 from .exits import printable
+from .wording import amount, headline, one_line, pace, size_of, waiting
 
-__all__ = ["Bar", "Display", "Lines", "amount", "clock", "display"]
+if TYPE_CHECKING:
+    from ..client import OperationState
+
+__all__ = ["Bar", "Display", "Lines", "display"]
 
 LINE_EVERY = 5.0
 """Seconds between two lines where stderr is no terminal."""
@@ -20,7 +25,7 @@ LINE_EVERY = 5.0
 class Display(Protocol):
     """Shows progress until it is closed."""
 
-    def show(self, progress: Mapping[str, Any], status: str) -> None: ...
+    def show(self, document: OperationState) -> None: ...
     def upload(self, sent: int, size: int | None) -> None: ...
     def say(self, text: str) -> None: ...
     def close(self) -> None: ...
@@ -31,42 +36,6 @@ def display(stream: IO[str]) -> Display:
     return Bar(stream) if stream.isatty() else Lines(stream)
 
 
-def amount(progress: Mapping[str, Any]) -> str:
-    """``3/8 chunks``, as far as it is known."""
-    completed, total = progress.get("completed") or 0, progress.get("total")
-    count = _number(completed) + (f"/{_number(total)}" if total else "")
-    return f"{count} {printable(progress.get('unit') or '')}".strip()
-
-
-def pace(progress: Mapping[str, Any]) -> str:
-    """``2.5/s, 0:04 left``, as far as it is known."""
-    rate, eta = progress.get("rate"), progress.get("eta")
-    said = [f"{_number(rate)}/s"] if rate else []
-    if eta is not None:
-        said.append(f"{clock(eta)} left")
-    return ", ".join(said)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def size_of(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.3g}"
-
-
 class Lines:
     """One line for each change of status, and for progress every few seconds."""
 
@@ -75,18 +44,19 @@ class Lines:
         self._next = float("-inf")
         self._status = ""
 
-    def show(self, progress: Mapping[str, Any], status: str) -> None:
-        now = self._now()
+    def show(self, document: OperationState) -> None:
+        now, status = self._now(), headline(document)
         if status == self._status and now < self._next:
             return
         self._status, self._next = status, now + LINE_EVERY
+        progress = document["progress"]
         said = [
-            status,
             amount(progress) if progress.get("total") or progress.get("completed") else "",
             pace(progress),
+            waiting(document.queue, datetime.now(UTC)),
+            printable(progress.get("message") or ""),
         ]
-        said.append(printable(progress.get("message") or ""))
-        self.say(": ".join(filter(None, [said[0], ", ".join(filter(None, said[1:]))])))
+        self.say(": ".join(filter(None, [status, ", ".join(filter(None, said))])))
 
     def upload(self, sent: int, size: int | None) -> None:
         now = self._now()
@@ -121,15 +91,16 @@ class Bar:
         self._task = self._bar.add_task("", total=None, amount="", pace="")
         self._bar.start()
 
-    def show(self, progress: Mapping[str, Any], status: str) -> None:
-        said = printable(progress.get("message") or "").replace("\n", " ")
+    def show(self, document: OperationState) -> None:
+        progress = document["progress"]
+        queued = document["status"] == "queued"
         self._bar.update(
             self._task,
-            description=f"{status} {said}".strip(),
+            description=f"{headline(document)} {one_line(progress.get('message') or '')}".strip(),
             completed=progress.get("completed") or 0,
             total=progress.get("total"),
-            amount=amount(progress),
-            pace=pace(progress),
+            amount="" if queued else amount(progress),
+            pace=waiting(document.queue, datetime.now(UTC)) if queued else pace(progress),
         )
 
     def upload(self, sent: int, size: int | None) -> None:

@@ -7,6 +7,8 @@ from typing import IO, Any
 
 import click
 
+from ..errors import Problem
+
 __all__ = [
     "EXIT_FAILED",
     "EXIT_INTERRUPTED",
@@ -15,6 +17,7 @@ __all__ = [
     "Failure",
     "printable",
     "sentence",
+    "told",
 ]
 
 EXIT_FAILED = 1
@@ -44,6 +47,12 @@ class Failure(click.ClickException):
 def sentence(error: BaseException) -> str:
     """What an exception says, as one line, or its name where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def told(problem: Problem) -> str:
+    """What a problem says: its title, and its detail where that says more."""
+    more = problem.detail and problem.detail != problem.title
+    return f"{problem.title}: {problem.detail}" if more else problem.title
 
 
 def printable(text: str) -> str:

@@ -65,7 +65,7 @@ class Following:
     async def _progress(self) -> None:
         async with aclosing(self._operation.progress()) as documents:
             async for document in documents:
-                self._shown.show(document["progress"], document["status"])
+                self._shown.show(document)
 
     async def _parts(self) -> None:
         async with aclosing(self._operation.parts()) as parts:

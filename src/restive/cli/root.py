@@ -17,6 +17,7 @@ COMMANDS = {
     "watch": "watch",
     "submit": "submit",
     "follow": "submit",
+    "operations": "operations",
     "changed": "changed",
     "check": "check",
     "version": "version",

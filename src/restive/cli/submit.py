@@ -17,7 +17,7 @@ import click
 
 from ..errors import OperationCanceled, OperationFailed
 from .display import Display, display
-from .exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREACHABLE, Failure, printable, sentence
+from .exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREACHABLE, Failure, printable, sentence, told
 from .fields import URL, Body, connect_timeout_option, header_option, headers_of, json_body, multipart
 from .following import Following
 from .interrupt import CtrlC, Pressed, ask_cancel
@@ -64,9 +64,7 @@ def _run(work: Any) -> None:
     except OperationCanceled as error:
         raise Failure("The operation was canceled.", EXIT_FAILED) from error
     except OperationFailed as error:
-        problem = error.problem
-        detail = f": {problem.detail}" if problem.detail else ""
-        raise Failure(f"The operation failed: {problem.title}{detail}", EXIT_FAILED) from error
+        raise Failure(f"The operation failed: {told(error.problem)}", EXIT_FAILED) from error
 
 
 @dataclass

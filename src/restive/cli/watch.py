@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import WatchEnded
-from .exits import EXIT_FAILED, Failure
+from .exits import EXIT_FAILED, Failure, told
 from .fields import URL, connect_timeout_option, header_option, headers_of
 from .output import write_json, write_text
 
@@ -48,10 +48,8 @@ def watch(url: str, transport: str, etag: str | None, headers: tuple[str, ...], 
         asyncio.run(_watch(url, transport, etag, headers_of(headers), times))
     except WatchEnded as ended:
         problem = ended.problem
-        detail = f": {problem.detail}" if problem.detail else ""
-        raise Failure(
-            f"The watch of {url} ended with {problem.status} {problem.title}{detail}", EXIT_FAILED
-        ) from ended
+        said = f"The watch of {url} ended with {problem.status} {told(problem)}"
+        raise Failure(said, EXIT_FAILED) from ended
 
 
 async def _watch(

@@ -8,10 +8,22 @@ One machine without I/O (`machine`) decides everything; `origin` is the only she
 """
 
 from .aio import AsyncClient
+from .document import OperationState, Place
 from .operation import AsyncOperation, Part
 from .policy import Policy
 from .state import State
 from .sync import Client, Operation
 from .watch import Watch
 
-__all__ = ["AsyncClient", "AsyncOperation", "Client", "Operation", "Part", "Policy", "State", "Watch"]
+__all__ = [
+    "AsyncClient",
+    "AsyncOperation",
+    "Client",
+    "Operation",
+    "OperationState",
+    "Part",
+    "Place",
+    "Policy",
+    "State",
+    "Watch",
+]

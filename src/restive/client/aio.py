@@ -6,15 +6,17 @@ A thin shell: `origin` does the work, one for each origin, made on its first wat
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .attempt import Want
+from .document import OperationState
 from .operation import AsyncOperation, operation_url
 from .origin import Origin
 from .policy import Policy, rungs
+from .reading import PAGE, Reader
 from .socket import Handshake
 from .watch import Watch, normal_target, socket_rungs
 
@@ -153,7 +155,20 @@ class AsyncClient:
 
         Raises ``httpx2.HTTPStatusError`` for a response that refuses it.
         """
-        return AsyncOperation(self, operation_url(self.http, started), self._policy, random.random)
+        return AsyncOperation(self._reader(), operation_url(self.http, started))
+
+    def operations(
+        self, url: httpx2.URL | str, *, status: str | None = None, page: int = PAGE
+    ) -> AsyncGenerator[OperationState]:
+        """The documents of the operations that are listed at ``url``, newest first.
+
+        ``status`` names the only one wanted; ``page`` is how many are asked for at once. Follows the links
+        from page to page. Raises ``RequestRefused`` and ``Unreachable``.
+        """
+        return self._reader().listing(operation_url(self.http, url), status, page)
+
+    def _reader(self) -> Reader:
+        return Reader(self, self._policy, random.random)
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -5,26 +5,21 @@ Nothing is remembered here but the URL, so that a handle can be made anywhere, a
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClientError, OperationCanceled, OperationFailed, Problem, RequestRefused, Unreachable
-from .news import Failure, Snapshot, of_answer, of_refusal
-from .policy import Policy
+from ..errors import OperationCanceled, OperationFailed, Problem
+from .document import FINAL, OperationState
+from .news import Snapshot, of_answer
+from .reading import Reader, check, decoded, own_link
 
 if TYPE_CHECKING:
     import httpx2
 
-    from .aio import AsyncClient
-
-__all__ = ["FINAL", "AsyncOperation", "Part", "operation_url"]
-
-FINAL = frozenset({"succeeded", "failed", "canceled"})
-"""The statuses that never change."""
+__all__ = ["AsyncOperation", "Part", "operation_url"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +36,42 @@ class Part:
 class AsyncOperation:
     """One operation of a server; ``url`` is its own. Made by ``AsyncClient.operation``."""
 
-    def __init__(self, client: AsyncClient, url: str, policy: Policy, random: Callable[[], float]) -> None:
+    def __init__(self, reader: Reader, url: str) -> None:
         self.url = url
-        self._random = random
-        self._client = client
-        self._policy = policy
+        self._reader = reader
+        self._client = reader.client
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> OperationState:
         """The document as it is now. Raises ``RequestRefused`` (404, 410, …) and ``Unreachable``."""
-        return _document((await self._get(self.url)).json())
+        return self._document((await self._reader.json(self.url))[0])
 
-    async def progress(self) -> AsyncGenerator[dict[str, Any]]:
+    async def progress(self) -> AsyncGenerator[OperationState]:
         """Each new document, pushed; the last one has a final status. Raises ``WatchEnded``."""
         async with self._client.watch(self.url) as states:
             async for state in states:
-                document = _document(state.data)
+                document = self._document(state.data)
                 yield document
                 if document["status"] in FINAL:
                     return
 
-    async def parts(self) -> AsyncGenerator[Part]:
-        """Each part from the first on, once, as it becomes ready; stops after the last one."""
+    async def parts(self, *, follow: bool = True) -> AsyncGenerator[Part]:
+        """Each part from the first on, once, as it becomes ready; stops after the last one.
+
+        Without ``follow`` these are the parts that are finished now.
+        """
+        async with aclosing(self._followed() if follow else self._finished()) as parts:
+            async for part in parts:
+                yield part
+
+    async def _finished(self) -> AsyncGenerator[Part]:
+        document, offset, over = await self.status(), None, False
+        while not over:
+            found, offset, closed = await self._parts_from(document, offset)
+            for part in found:
+                yield part
+            over = closed or not found
+
+    async def _followed(self) -> AsyncGenerator[Part]:
         offset: str | None = None
         seen = 0
         async with aclosing(self.progress()) as documents:
@@ -80,7 +90,7 @@ class AsyncOperation:
 
         Raises ``OperationFailed``, ``OperationCanceled``, and ``WatchEnded`` where the operation is gone.
         """
-        document: dict[str, Any] = {"status": "queued"}
+        document = OperationState({"status": "queued"}, self.url)
         async with aclosing(self.progress()) as documents:
             async for newer in documents:
                 document = newer
@@ -88,69 +98,38 @@ class AsyncOperation:
             raise OperationFailed(Problem.from_document(document.get("error") or {"title": "Failed"}))
         if document["status"] == "canceled":
             raise OperationCanceled(f"{self.url} was canceled.")
-        response = await self._get(self._link(document, "result"))
+        response = await self._reader.get(self._link(document, "result"))
         answer = of_answer("poll", 200, response.headers, response.content, time.time())
         return answer.state.data if isinstance(answer, Snapshot) else None
 
-    async def cancel(self) -> dict[str, Any]:
+    async def cancel(self) -> OperationState:
         """Ask the server to cancel it; the document as it is then. A final status stays as it is."""
         response = await self._client.post(self._link(await self.status(), "cancel"))
-        _check(response)
-        return _document(response.json())
+        check(response)
+        return self._document(decoded(response))
 
     async def delete(self) -> None:
         """Forget it, with its parts and its result; it is canceled if need be."""
-        _check(await self._client.delete(self.url))
+        check(await self._client.delete(self.url))
 
     # -- requests ----------------------------------------------------------------------------
 
     async def _parts_from(
-        self, document: dict[str, Any], offset: str | None
+        self, document: OperationState, offset: str | None
     ) -> tuple[list[Part], str | None, bool]:
         url = self._link(document, "parts")
-        response = await self._get(url, {} if offset is None else {"offset": offset})
-        entries = [_part(entry, self._absolute(entry["url"])) for entry in response.json()]
+        found, response = await self._reader.json(url, {} if offset is None else {"offset": offset})
+        entries = [_part(entry, own_link(self.url, entry["url"])) for entry in found]
         following = response.headers.get("stream-next-offset", offset)
         closed = response.headers.get("stream-closed", "").lower() == "true"
         return entries, following, closed or following is None
 
-    async def _get(self, url: str, params: dict[str, str] | None = None) -> httpx2.Response:
-        """A GET that is repeated while the server is away, as a watch is."""
-        import httpx2
-
-        failures, given_up = 0, time.monotonic() + (self._policy.connect_within or 60.0)
-        while True:
-            again: float | None = None
-            error: Exception
-            try:
-                response = await self._client.get(url, params=params or None)
-            except httpx2.TransportError as caught:
-                error = caught
-            else:
-                answer = of_answer("poll", response.status_code, response.headers, b"", time.time())
-                if not isinstance(answer, Failure):
-                    _check(response)
-                    return response
-                error, again = _problem(response), answer.again
-            pause = (again or 0.0) + self._policy.delay(failures, self._random())
-            if time.monotonic() + pause > given_up:
-                raise Unreachable(f"{url} could not be read.") from error
-            failures += 1
-            await asyncio.sleep(pause)
-
-    def _link(self, document: dict[str, Any], name: str) -> str:
+    def _link(self, document: OperationState, name: str) -> str:
         links = document.get("links") or {}
-        return self._absolute(str(links.get(name) or f"{self.url.rstrip('/')}/{name}"))
+        return own_link(self.url, str(links.get(name) or f"{self.url.rstrip('/')}/{name}"))
 
-    def _absolute(self, reference: str) -> str:
-        """A link as an absolute URL. The client's credentials go with it, so it must not lead elsewhere."""
-        import httpx2
-
-        own = httpx2.URL(self.url)
-        url = own.join(reference)
-        if (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
-            raise ClientError(f"{self.url} links to {url}, which is on another server.")
-        return str(url)
+    def _document(self, found: Any) -> OperationState:
+        return OperationState.of(found, self.url)
 
 
 def operation_url(http: httpx2.AsyncClient, started: httpx2.Response | httpx2.URL | str) -> str:
@@ -166,18 +145,3 @@ def operation_url(http: httpx2.AsyncClient, started: httpx2.Response | httpx2.UR
 
 def _part(entry: dict[str, Any], url: str) -> Part:
     return Part(entry["name"], url, entry["type"], entry["size"], entry["digest"])
-
-
-def _document(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict) or "status" not in found:
-        raise ClientError("This is not the document of an operation.")
-    return found
-
-
-def _problem(response: httpx2.Response) -> Problem:
-    return of_refusal(response.status_code, response.headers, response.content)
-
-
-def _check(response: httpx2.Response) -> None:
-    if not response.is_success:
-        raise RequestRefused(_problem(response))

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import ClientError
 from .aio import AsyncClient
+from .document import OperationState
 from .operation import AsyncOperation, Part
+from .reading import PAGE
 from .state import State
 from .watch import Watch
 
@@ -128,23 +130,23 @@ class Operation:
         """Where it is."""
         return self._operation.url
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> OperationState:
         """The document as it is now."""
         return self._portal.call(self._operation.status())
 
-    def progress(self) -> _Iterating[dict[str, Any]]:
+    def progress(self) -> _Iterating[OperationState]:
         """Each new document, pushed; the last one has a final status."""
         return _Iterating(self._portal, self._operation.progress())
 
-    def parts(self) -> _Iterating[Part]:
-        """Each part from the first on, once, as it becomes ready."""
-        return _Iterating(self._portal, self._operation.parts())
+    def parts(self, *, follow: bool = True) -> _Iterating[Part]:
+        """Each part from the first on, once, as it becomes ready; without ``follow`` those there are now."""
+        return _Iterating(self._portal, self._operation.parts(follow=follow))
 
     def result(self) -> Any:
         """What it returned, once it has. Raises ``OperationFailed`` and ``OperationCanceled``."""
         return self._portal.call(self._operation.result())
 
-    def cancel(self) -> dict[str, Any]:
+    def cancel(self) -> OperationState:
         """Ask the server to cancel it; the document as it is then."""
         return self._portal.call(self._operation.cancel())
 
@@ -216,6 +218,12 @@ class Client:
     def operation(self, started: httpx2.Response | httpx2.URL | str) -> Operation:
         """The operation that a response started, or the one at a URL."""
         return Operation(self._portal, self._client.operation(started))
+
+    def operations(
+        self, url: httpx2.URL | str, *, status: str | None = None, page: int = PAGE
+    ) -> _Iterating[OperationState]:
+        """The documents of the operations that are listed at ``url``, newest first, by ``for``."""
+        return _Iterating(self._portal, self._client.operations(url, status=status, page=page))
 
     def close(self) -> None:
         """End all watches and close every connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Annotated
 
-from fastapi import FastAPI, Form, HTTPException, Response
+from fastapi import FastAPI, Form, Header, HTTPException, Response
 
 from restive import Operation, Restive, Upload
 
@@ -73,3 +73,20 @@ def endless(op: Operation) -> None:
     while True:
         op.check()
         threading.Event().wait(0.02)
+
+
+def user(x_user: Annotated[str, Header()]) -> str:
+    return x_user
+
+
+@live.operation("/alone", owner=user, concurrency=1)
+@live.operation("/tasks", owner=user)
+def task(end: str, op: Operation) -> dict[str, str]:
+    op.report(completed=3, total=8, unit="chunks", message="at work")
+    op.part("notes.txt", "some notes")
+    if end == "fail":
+        raise ValueError("it cannot be done")
+    while end == "never":
+        op.check()
+        threading.Event().wait(0.02)
+    return {"end": end}
