@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,10 @@ class Server:
         """Bytes of PSS."""
         return self._kilobytes("smaps_rollup", "Pss:")
 
+    def resident(self) -> int:
+        """Bytes of RSS."""
+        return self._kilobytes("status", "VmRSS:")
+
     def peak(self) -> int:
         """Bytes of RSS at its highest so far."""
         return self._kilobytes("status", "VmHWM:")
@@ -55,7 +59,13 @@ class Server:
 
 
 @contextmanager
-def serving(app: str, *, options: Sequence[str] = (), folder: str | None = None) -> Iterator[Server]:
+def serving(
+    app: str,
+    *,
+    options: Sequence[str] = (),
+    folder: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """uvicorn (uvloop, httptools) with ``app``, ``module:name`` from the repository's root, until the end."""
     command = [
         sys.executable,
@@ -69,18 +79,24 @@ def serving(app: str, *, options: Sequence[str] = (), folder: str | None = None)
         "--http",
         "httptools",
     ]
-    with running([*command, "--no-access-log", "--log-level", "warning", *options], folder) as server:
+    quiet = ("--no-access-log", "--log-level", "warning")
+    with running([*command, *quiet, *options], folder, environment) as server:
         yield server
 
 
 @contextmanager
-def running(command: Sequence[str], folder: str | None = None) -> Iterator[Server]:
-    """``command --port PORT``, once it answers HTTP; it is stopped at the end."""
-    port = _free_port()
+def running(
+    command: Sequence[str], folder: str | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """``command --port PORT``, once it answers HTTP; it is stopped at the end.
+
+    ``environment`` is added to this process's; the backend is ``memory:`` where it names none.
+    """
+    port = free_port()
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join((os.environ.get("PYTHONPATH", root), root))
-    environment = {**os.environ, "RESTIVE_BACKEND": "memory:", "PYTHONPATH": path}
-    process = subprocess.Popen([*command, "--port", str(port)], env=environment, cwd=folder or root)
+    given = {**os.environ, "RESTIVE_BACKEND": "memory:", "PYTHONPATH": path, **(environment or {})}
+    process = subprocess.Popen([*command, "--port", str(port)], env=given, cwd=folder or root)
     try:
         _await_answer(process, port)
         yield Server(process.pid, port)
@@ -93,7 +109,8 @@ def running(command: Sequence[str], folder: str | None = None) -> Iterator[Serve
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.create_server((HOST, 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -5,6 +5,7 @@ A server is ready when its port accepts a connection. A stopped one can be start
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -124,7 +125,9 @@ class ProcessServer(Server):
         runner: str = "uvicorn",
         env: Mapping[str, str] | None = None,
         port: int = 0,
+        cwd: Path = TESTS,
     ) -> None:
+        self.cwd = cwd
         self.port = port or free_port()
         self._command = [sys.executable, "-m", *COMMANDS[runner](app, self.port)]
         self.env = {
@@ -140,7 +143,9 @@ class ProcessServer(Server):
     def start(self, env: Mapping[str, str] | None = None) -> None:
         self.env.update(env or {})
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self.env, stdout=log, stderr=log, cwd=TESTS)
+            self.process = subprocess.Popen(
+                self._command, env=self.env, stdout=log, stderr=log, cwd=self.cwd, start_new_session=True
+            )
         try:
             _await_port(self.port, lambda: self.process.poll() is None)
         except RuntimeError as error:
@@ -164,8 +169,10 @@ class ProcessServer(Server):
         self.process.wait(10)
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.kill()
+        """End it and whatever it has started: uvicorn's workers outlive a killed supervisor."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
 
 
 Serve = Callable[..., ThreadServer]
