@@ -33,6 +33,8 @@ _VOLATILE = (
     (_ID, "ID"),
     (re.compile(r'("(?:rate|eta)": ?)(?:[\d.e+-]+|null)'), r"\1NUMBER"),
     (re.compile(r"(?<=stream-next-offset: )\w+"), "OFFSET"),
+    (re.compile(r"\b(?:just now|\d+ (?:s|min|h|d) ago) *"), "AGE "),
+    (re.compile(r"(?<=starts in )[\d:]+|(?<=^took {6}).+$", re.MULTILINE), "DURATION"),
 )
 _OF_VOLATILE = (
     (re.compile(r"r-[A-Za-z0-9_-]{22}"), "TAG"),
