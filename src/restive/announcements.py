@@ -36,11 +36,18 @@ def unpack(payload: bytes) -> tuple[bytes, tuple[Change, ...]]:
     return node, decode(rest)
 
 
+LINGER = 0.05
+"""Seconds for which the courier's thread waits for more; a process may end so much later."""
+
+MOST = 100
+"""Changes in one payload: each is of 8 KiB at most."""
+
+
 class Courier:
     """Does one thing after another on a thread that lives only while there is something to do."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._work: deque[Callable[[], None]] = deque()
         self._busy = 0  # process id of the thread's owner: a forked child has no such thread
 
@@ -49,6 +56,7 @@ class Courier:
         with self._lock:
             self._work.append(work)
             if self._busy == os.getpid():
+                self._lock.notify()
                 return
             self._busy = os.getpid()
         threading.Thread(target=self._run, name="restive-courier").start()
@@ -56,7 +64,7 @@ class Courier:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._work:
+                if not self._work and not self._lock.wait_for(lambda: self._work, LINGER):
                     self._busy = 0
                     return
                 work = self._work.popleft()
@@ -67,6 +75,31 @@ class Courier:
 
 
 soon = Courier()
+
+
+class Outbox:
+    """What is to be announced to other processes: what comes while a payload is on its way goes together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[Change, None] = {}
+
+    def put(self, backend: Backend, changes: Iterable[Change]) -> None:
+        """Announce ``changes`` soon. A failure is logged."""
+        with self._lock:
+            first = not self._waiting
+            self._waiting.update(dict.fromkeys(changes))
+        if first:
+            soon(lambda: self._send(backend))
+
+    def _send(self, backend: Backend) -> None:
+        with self._lock:
+            changes, self._waiting = list(self._waiting), {}
+        try:
+            for start in range(0, len(changes), MOST):
+                backend.announce(pack(changes[start : start + MOST]))
+        except BackendError as error:
+            log.error("An announcement did not reach other processes: %s", error)
 
 
 class Subscription:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import shutdown
-from .announcements import Subscription, pack, soon
+from .announcements import Outbox, Subscription
 from .backends import home, open_backend
 from .backends.port import Backend
 from .door.front import FrontDoor
@@ -59,6 +59,7 @@ class Restive:
         self.draining = False
         self._backend: Backend | None = None
         self._subscription: Subscription | None = None
+        self._outbox = Outbox()
         self._home: Path | None = None
         self._forget_home: Callable[[], Any] | None = None
         self._signalled = False
@@ -256,14 +257,7 @@ class Restive:
             log.error("%s was not announced to other processes: %s", ", ".join(c.path for c in found), error)
             return
         if backend.shared:
-            payload = pack(found)
-            soon(lambda: self._send(backend, payload))
-
-    def _send(self, backend: Backend, payload: bytes) -> None:
-        try:
-            backend.announce(payload)
-        except BackendError as error:
-            log.error("An announcement did not reach other processes: %s", error)
+            self._outbox.put(backend, found)
 
     def _heard(self, changes: tuple[Change, ...] | None) -> None:
         running = _running_loop()

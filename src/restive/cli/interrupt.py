@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 import click
 
-__all__ = ["CtrlC", "Pressed", "ask_cancel"]
+__all__ = ["CtrlC", "Pressed", "ask", "ask_cancel"]
 
 T = TypeVar("T")
 
@@ -54,16 +54,27 @@ class CtrlC:
             await asyncio.gather(task, press, return_exceptions=True)
 
 
+async def ask(ctrl_c: CtrlC, question: str) -> str:
+    """The line with which the user answers, in lower case.
+
+    Raises ``Pressed``, and ``NotImplementedError`` where no event loop of this system can wait for stdin.
+    """
+    click.echo(question, nl=False, err=True)
+    try:
+        return (await ctrl_c.until(_line())).strip().lower()
+    except (Pressed, NotImplementedError):
+        click.echo(err=True)
+        raise
+
+
 async def ask_cancel(ctrl_c: CtrlC) -> bool:
     """Whether to cancel the operation. Where nobody can answer, or answers by Ctrl-C, it is left running."""
     if not sys.stdin.isatty():
         return False
     while True:
-        click.echo(QUESTION, nl=False, err=True)
         try:
-            answer = (await ctrl_c.until(_line())).strip().lower()
-        except (Pressed, NotImplementedError):  # the latter: no event loop of this system can wait for stdin
-            click.echo(err=True)
+            answer = await ask(ctrl_c, QUESTION)
+        except (Pressed, NotImplementedError):
             return False
         if answer in {"c", "cancel"}:
             return True

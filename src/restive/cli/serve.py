@@ -6,6 +6,7 @@ says what to do: the app's import, the backend, the port.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from dataclasses import dataclass
@@ -160,7 +161,18 @@ def run(target: str, server: Server) -> None:
         app_dir=server.app_dir,
         root_path=server.root_path,
         forwarded_allow_ips=server.forwarded_allow_ips,
+        **fast_path(),
     )
+
+
+def fast_path() -> dict[str, Any]:
+    """Options of uvicorn that let connections be taken over, where this uvicorn is as expected."""
+    try:
+        from ..transports.uvicorn import Http, WebSocket
+    except ImportError as error:
+        logging.getLogger("restive").warning("Without the fast path: %s", error)
+        return {}
+    return {"http": Http, "ws": WebSocket}
 
 
 def try_port(host: str, port: int) -> None:

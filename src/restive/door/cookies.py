@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..http.fields import Fields, get, get_all
-from ..transports.outlet import Outlet
+from ..hub.hub import Draining
 
 Pair = tuple[str, str]
 
@@ -30,14 +30,14 @@ class CookieIndex:
     """Sockets by the cookies that they carry."""
 
     def __init__(self) -> None:
-        self._sockets: dict[Pair, set[Outlet]] = {}
+        self._sockets: dict[Pair, set[Draining]] = {}
 
-    def add(self, outlet: Outlet, cookies: Iterable[Pair]) -> None:
+    def add(self, outlet: Draining, cookies: Iterable[Pair]) -> None:
         """``outlet`` carries ``cookies``."""
         for pair in cookies:
             self._sockets.setdefault(pair, set()).add(outlet)
 
-    def remove(self, outlet: Outlet, cookies: Iterable[Pair]) -> None:
+    def remove(self, outlet: Draining, cookies: Iterable[Pair]) -> None:
         """The opposite of ``add``."""
         for pair in cookies:
             found = self._sockets.get(pair)

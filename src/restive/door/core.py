@@ -7,6 +7,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -17,9 +18,9 @@ from ..http.key import Neutral, RequestKey, look_scope, request_key
 from ..http.origin import same_origin
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
-from ..hub.watch import Watch
+from ..hub.watch import Sink, Watch
 from ..settings import UNWATCHABLE, Settings
-from ..transports.outlet import Outlet
+from ..wire.frames import Limits
 from .cookies import CookieIndex
 
 log = logging.getLogger("restive.door")
@@ -80,6 +81,28 @@ class Core:
         self._watchable: dict[bytes, bool] = {}
         self._links: dict[str, bytes] = {}
 
+    @cached_property
+    def limits(self) -> Limits:
+        """What one socket may cost."""
+        settings = self.settings
+        return Limits(
+            max_message=settings.max_message,
+            max_watches=settings.max_watches,
+            max_requests=settings.max_requests,
+            max_errors=settings.max_errors,
+            message_rate=settings.message_rate,
+            requests=settings.requests,
+            socket_headers=settings.socket_headers,
+            hello=settings.hello,
+            linger=settings.linger,
+            lifetime=settings.socket_lifetime,
+            retry=settings.retry,
+        )
+
+    def gone(self, connection: Sink) -> None:
+        """A stream that was put on the bare transport is over."""
+        self.leave(connection.peer)
+
     def is_watchable(self, content_type: bytes) -> bool:
         """Whether representations of this type can be watched as they are; remembered for each type."""
         known = self._watchable.get(content_type)
@@ -138,16 +161,20 @@ class Core:
 
     def watch(
         self,
-        outlet: Outlet,
+        outlet: Sink,
         scope: Scope,
         *,
         cursor: str | None,
         target: str | None = None,
         headers: Fields = (),
         patch: bool = False,
+        key: RequestKey | None = None,
     ) -> Watch:
-        """Begin a watch. Raises ``Problem`` where it is not allowed or one too many."""
-        key = self.key(scope, target, headers)
+        """Begin a watch. Raises ``Problem`` where it is not allowed or one too many.
+
+        ``key`` is what ``self.key`` gives for the same arguments, where that is known.
+        """
+        key = key or self.key(scope, target, headers)
         if target is None:
             _refuse_detour(scope, key)
         if not self.live.may_watch(key.path):

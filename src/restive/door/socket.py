@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
+from weakref import WeakValueDictionary
 
 from ..errors import Problem
 from ..http.fields import Fields, get
+from ..http.key import RequestKey
 from ..http.origin import allowed
 from ..http.targets import check, scope_target
-from ..hub.watch import Watch
+from ..hub.watch import Sink, Watch
 from ..transports.answers import PROBLEM_FIELDS, body
-from ..transports.outlet import Outlet, Receive, Send
+from ..transports.bare import Bare
+from ..transports.outlet import Receive, Send
+from ..transports.takeover import SocketTakeover, offered
 from ..transports.websocket import SUBPROTOCOL, Socket
 from ..wire import messages
 from .cookies import pairs
@@ -27,44 +32,78 @@ class Sockets:
     def __init__(self, core: Core, app: ASGIApp) -> None:
         self._core = core
         self._app = app
+        self._reaches: WeakValueDictionary[Any, Reach] = WeakValueDictionary()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a handshake, and run the socket until it is closed."""
-        await receive()  # websocket.connect
         try:
             subprotocol = self._admit(scope)
             peer = self._core.enter(scope)
         except Problem as problem:
+            await receive()  # websocket.connect
             await self._refuse(scope, send, problem)
             return
+        taken = False
         try:
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
-            await self._run(scope, peer, receive, send)
+            taken = self._take(scope, peer, subprotocol)
+            if not taken:
+                await receive()
+                await send({"type": "websocket.accept", "subprotocol": subprotocol})
+                await self._run(scope, peer, receive, send)
         finally:
-            self._core.leave(peer)
+            if not taken:
+                self._core.leave(peer)
 
     async def _run(self, scope: Scope, peer: str, receive: Receive, send: Send) -> None:
-        settings = self._core.settings
-        limits = messages.Limits(
-            max_message=settings.max_message,
-            max_watches=settings.max_watches,
-            max_requests=settings.max_requests,
-            max_errors=settings.max_errors,
-            message_rate=settings.message_rate,
-            requests=settings.requests,
-            socket_headers=settings.socket_headers,
-            hello=settings.hello,
-            linger=settings.linger,
-            lifetime=settings.socket_lifetime,
-            retry=settings.retry,
-        )
-        socket = Socket(self._core.live.hub(), peer, limits, Reach(self._core, self._app, scope))
-        carried = pairs(tuple(scope["headers"]))
-        self._core.cookies.add(socket, carried)
+        reach = Reach(self._core, self._app, scope)
+        socket = Socket(self._core.live.hub(), peer, self._core.limits, reach)
+        self._core.cookies.add(socket, reach.cookies)
         try:
             await socket.serve(receive, send)
         finally:
-            self._core.cookies.remove(socket, carried)
+            self._core.cookies.remove(socket, reach.cookies)
+
+    def _take(self, scope: Scope, peer: str, subprotocol: str | None) -> bool:
+        """Put the socket on the bare transport, where the server offers it."""
+        takeover: SocketTakeover | None = offered(scope)
+        if takeover is None:
+            return False
+        from ..transports.bare_socket import BareSocket  # loads websockets, for its unmasking
+
+        core, deflate = self._core, takeover.deflate
+        reach = self._reach(scope)
+        socket = BareSocket(core.live.hub(), peer, core.limits, reach, deflate=deflate)
+        if not takeover.accept(socket, subprotocol, deflate=deflate):
+            return False
+        core.cookies.add(socket, reach.cookies)
+        return True
+
+    def _reach(self, scope: Scope) -> Reach:
+        """What the frames reach; sockets whose requests no look can tell apart share one."""
+        if self._core.settings.requests:  # they are made with all of the fields
+            return Reach(self._core, self._app, scope)
+        lean = self._lean(scope)
+        name = tuple(lean.values())
+        found = self._reaches.get(name)
+        if found is None:
+            found = self._reaches[name] = Reach(self._core, self._app, lean)
+        return found
+
+    def _lean(self, scope: Scope) -> dict[str, Any]:
+        """The scope without what no look has."""
+        core, key = self._core, self._core.key(scope)
+        client = scope.get("client")
+        return {
+            "type": "websocket",
+            "scheme": scope.get("scheme"),
+            "server": tuple(scope["server"]) if scope.get("server") else None,
+            "client": (client[0], 0) if client and "client" in core.settings.key else None,
+            "root_path": scope.get("root_path") or "",
+            "path": scope["path"],
+            "raw_path": scope.get("raw_path"),
+            "query_string": b"",
+            "headers": ((b"host", key.authority.encode("latin-1")), *key.fields),
+        }
 
     def _admit(self, scope: Scope) -> str | None:
         """The subprotocol to accept with. Raises ``Problem``."""
@@ -95,20 +134,43 @@ class Sockets:
         await send({**body(data), "type": "websocket.http.response.body"})
 
 
+MOST_KEYS = 256
+"""Targets whose keys one reach remembers."""
+
+
 class Reach:
-    """What one socket's frames reach: the ``Desk`` of ``transports.websocket``."""
+    """What a socket's frames reach: the ``Desk`` of the socket's shell."""
 
     def __init__(self, core: Core, app: ASGIApp, scope: Scope) -> None:
         self._core = core
         self._app = app
         self._scope = scope
         self._base = scope_target({**scope, "query_string": b""})
+        self._keys: dict[str, RequestKey] = {}
+        self.cookies = pairs(tuple(scope["headers"]))
+        """The cookies that the sockets carry."""
+
+    def gone(self, connection: Bare) -> None:
+        """A connection that was put on the bare transport is over."""
+        self._core.leave(connection.peer)
+        self._core.cookies.remove(connection, self.cookies)
+
+    def _key(self, wanted: messages.Watch) -> RequestKey:
+        """The key of a watch; those of the same target share it."""
+        if wanted.headers:
+            return self._core.key(self._scope, wanted.target, wanted.headers)
+        key = self._keys.get(wanted.target)
+        if key is None:
+            key = self._core.key(self._scope, wanted.target)
+            if len(self._keys) < MOST_KEYS:
+                self._keys[wanted.target] = key
+        return key
 
     def resolve(self, target: str) -> str:
         """The normal form of a target, relative to where the socket was opened. Raises ``Problem``."""
         return check(target, self._base)
 
-    def watch(self, outlet: Outlet, wanted: messages.Watch) -> Watch:
+    def watch(self, outlet: Sink, wanted: messages.Watch) -> Watch:
         """Begin a watch. Raises ``Problem``."""
         if wanted.offset is not None:
             raise Problem(400, "Not a stream", f"{wanted.target} is a resource: its cursor is `etag`.")
@@ -119,6 +181,7 @@ class Reach:
             target=wanted.target,
             headers=wanted.headers,
             patch=wanted.patch,
+            key=self._key(wanted),
         )
 
     async def request(self, wanted: messages.Request) -> bytes:

@@ -17,6 +17,7 @@ from ..transports import longpoll
 from ..transports.forms import EventStream, Form, FramedEventStream, Lines
 from ..transports.outlet import Message, Outlet, Receive, Send
 from ..transports.stream import Stream
+from ..transports.takeover import offered
 from ..wire import messages
 from .core import Core, Scope
 
@@ -54,20 +55,25 @@ class Watching:
                 return False
             if await Probe(self._core, asked).passes(scope, receive, send):
                 return True
-        peer = self._core.enter(scope)
+        peer: str | None = self._core.enter(scope)
         try:
+            assert peer is not None
             if asked.mode == "long-poll":
                 return await self._long_poll(asked, scope, peer, receive, send)
             form: Form = EventStream() if asked.mode == "sse" else Lines()
-            await self._stream(form, peer, scope).serve(
+            stream = self._stream(form, peer, scope)
+            await stream.serve(
                 lambda outlet: [self._core.watch(outlet, scope, cursor=asked.etag)],
                 receive,
                 send,
                 single=True,
             )
+            if stream.taken:
+                peer = None
             return True
         finally:
-            self._core.leave(peer)
+            if peer is not None:
+                self._core.leave(peer)
 
     def _may_watch(self, scope: Scope) -> bool:
         try:
@@ -76,7 +82,9 @@ class Watching:
             return False  # an odd target is the app's to judge
 
     def _stream(self, form: Form, peer: str, scope: Scope) -> Stream:
-        return Stream(self._core.live.hub(), form, peer, self._core.retry_ms, self._core.cors(scope))
+        core = self._core
+        hub, extra = core.live.hub(), core.cors(scope)
+        return Stream(hub, form, peer, core.retry_ms, extra, takeover=offered(scope), caller=core)
 
     async def _long_poll(
         self, asked: LiveRequest, scope: Scope, peer: str, receive: Receive, send: Send
@@ -110,14 +118,18 @@ class Watching:
             )  # fmt: skip
         base = scope_target({**scope, "query_string": b""})
         frames = {check(frame.target, base): frame for frame in wanted}
-        peer = self._core.enter(scope)
+        peer: str | None = self._core.enter(scope)
         try:
+            assert peer is not None
             stream = self._stream(form, peer, scope)
             await stream.serve(
                 lambda outlet: self._begin_many(outlet, scope, frames), receive, send, single=False
             )
+            if stream.taken:
+                peer = None
         finally:
-            self._core.leave(peer)
+            if peer is not None:
+                self._core.leave(peer)
 
     def _begin_many(
         self, outlet: Outlet, scope: Scope, frames: Mapping[str, messages.Watch]

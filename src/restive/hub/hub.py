@@ -17,11 +17,13 @@ from ..http.invalidation import Change
 from ..http.key import RequestKey, look_scope
 from ..http.targets import ancestors
 from ..settings import Settings
+from .flusher import Flusher
 from .gate import Gate
 from .look import ASGIApp
 from .resource import Resource
 from .variant import Variant
 from .watch import Sink, Watch
+from .wheel import Wheel
 
 __all__ = ["Draining", "Hub"]
 
@@ -62,6 +64,8 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Task[None]] = set()
         self.connections: set[Draining] = set()
+        self.wheel = Wheel(self.loop)
+        self.flusher = Flusher(self.loop)
         self.draining = False
         self._state = state
         self._owner = owner

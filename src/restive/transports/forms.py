@@ -13,11 +13,21 @@ from ..wire import messages, ndjson, sse
 EMPTY = b"{}"
 
 
+def chunk(data: bytes) -> bytes:
+    """``data`` as one chunk of a body (RFC 9112, section 7.1); nothing where there is none."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
 class Form(Protocol):
     """One way to write events on a response that stays open."""
 
     media_type: bytes
     silence: bytes
+
+    @staticmethod
+    def chunk(rendering: Rendering, on: str) -> bytes:
+        """The event of a state as one chunk of a body (RFC 9112, section 7.1)."""
+        ...
 
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
@@ -63,6 +73,11 @@ class EventStream:
     media_type = b"text/event-stream; charset=utf-8"
     silence = sse.COMMENT
 
+    @staticmethod
+    def chunk(rendering: Rendering, on: str) -> bytes:
+        """A state as a chunk."""
+        return chunk(rendering.wire(_state_event, on))
+
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
         if isinstance(event, State):
@@ -79,6 +94,11 @@ class EventStream:
 class FramedEventStream(EventStream):
     """Server-sent events of many resources: ``data`` is the socket's object."""
 
+    @staticmethod
+    def chunk(rendering: Rendering, on: str) -> bytes:
+        """A state as a chunk."""
+        return chunk(rendering.wire(_state_framed_event, on))
+
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
         if isinstance(event, State) and event.base is None:
@@ -91,6 +111,11 @@ class Lines:
 
     media_type = b"application/x-ndjson"
     silence = b"\n"
+
+    @staticmethod
+    def chunk(rendering: Rendering, on: str) -> bytes:
+        """A state as a chunk."""
+        return chunk(rendering.wire(_state_line, on))
 
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""

@@ -77,6 +77,11 @@ class Outlet:
         """``watch`` is closed: what it had to tell does not count any more."""
         self._ready.pop(watch, None)
 
+    def rest(self) -> list[Watch]:
+        """The watches that have something to tell, for who takes them over."""
+        ready, self._ready = list(self._ready), {}
+        return ready
+
     def close(self) -> None:
         """The connection is over."""
         if self._timer is not None:

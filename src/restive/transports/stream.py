@@ -9,8 +9,11 @@ from ..http.fields import Fields
 from ..hub.hub import Hub
 from ..hub.watch import Current, End, Event, State, Watch
 from .answers import body, live_fields, merged, respond, respond_end, start
+from .bare import Caller
+from .bare_stream import BareStream
 from .forms import Form
 from .outlet import Outlet, Receive, Send, Stalled, send_in_time, until_gone
+from .takeover import HttpTakeover
 
 Begin = Callable[[Outlet], Sequence[Watch]]
 """Starts the watches of a connection; may raise ``Problem`` before anything was written."""
@@ -20,9 +23,21 @@ class Stream:
     """One response that stays open and tells the events of its watches."""
 
     def __init__(
-        self, hub: Hub, form: Form, peer: str, retry_ms: Callable[[], int], extra: Fields = ()
+        self,
+        hub: Hub,
+        form: Form,
+        peer: str,
+        retry_ms: Callable[[], int],
+        extra: Fields = (),
+        *,
+        takeover: HttpTakeover | None = None,
+        caller: Caller | None = None,
     ) -> None:
+        """``takeover``, with the ``caller`` to be told of the end, puts the stream on the bare transport."""
         self._hub = hub
+        self._peer, self._takeover, self._caller = peer, takeover, caller
+        self.taken = False
+        """Whether the stream goes on without this call."""
         self._form = form
         self._outlet = Outlet(hub, peer)
         self._retry_ms = retry_ms
@@ -38,8 +53,8 @@ class Stream:
             self._left = len(watches)
             reader = asyncio.create_task(until_gone(receive, self._outlet))
             if single:
-                await self._serve_one(send)
-            else:
+                await self._serve_one(send, watches)
+            elif not self._take(watches, (), []):
                 await self._open(send, ())
                 await self._pump(send, [])
         except Stalled:
@@ -47,11 +62,29 @@ class Stream:
         finally:
             if reader is not None:
                 reader.cancel()
-            for watch in watches:
-                watch.close()
+            if not self.taken:
+                for watch in watches:
+                    watch.close()
             self._outlet.close()
 
-    async def _serve_one(self, send: Send) -> None:
+    def _take(self, watches: Sequence[Watch], fields: Fields, events: Sequence[tuple[Watch, Event]]) -> bool:
+        """Go on without this call, where the server offers it."""
+        if self._takeover is None or self._caller is None or self._outlet.draining:
+            return False
+        bare = BareStream(
+            self._hub, self._peer, self._caller, self._form, self._retry_ms, watches, self._left
+        )
+        if not self._takeover.respond(bare, 200, self._head(fields)):
+            return False
+        self.taken = True
+        bare.adopt(self._outlet.rest())
+        bare.first(events)
+        return True
+
+    def _head(self, fields: Fields) -> Fields:
+        return merged(live_fields(fields, self._form.media_type), self._extra)
+
+    async def _serve_one(self, send: Send, watches: Sequence[Watch]) -> None:
         """The status line waits for the first outcome, so that a 404 is a 404."""
         settings, outlet = self._hub.settings, self._outlet
         events: list[tuple[Watch, Event]] = []
@@ -67,11 +100,13 @@ class Stream:
         elif kinds == [Current, End]:
             await respond(send, 204, merged(live_fields(_fields(events[0][1]), b"")[1:], self._extra))
         else:
-            await self._open(send, _fields(events[0][1]) if events else ())
-            await self._pump(send, events)
+            fields = _fields(events[0][1]) if events else ()
+            if not self._take(watches, fields, events):
+                await self._open(send, fields)
+                await self._pump(send, events)
 
     async def _open(self, send: Send, fields: Fields) -> None:
-        await send(start(200, merged(live_fields(fields, self._form.media_type), self._extra)))
+        await send(start(200, self._head(fields)))
         await send(body(self._form.silence, more=True))
 
     async def _pump(self, send: Send, events: list[tuple[Watch, Event]]) -> None:

@@ -1,0 +1,110 @@
+"""An event stream or NDJSON on a bare transport, from its first event on: chunks of a response left open.
+
+What comes before, the status above all, is ``stream``'s; the watches are handed over with the transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..hub.hub import Hub
+from ..hub.watch import End, Event, State, Watch
+from .bare import Bare, Caller
+from .forms import Form, chunk
+
+__all__ = ["BareStream"]
+
+LAST = b"0\r\n\r\n"
+"""The chunk that ends a body (RFC 9112, section 7.1)."""
+
+
+class BareStream(Bare):
+    """One response."""
+
+    __slots__ = ("_form", "_left", "_over", "_retry_ms", "_watches")
+
+    def __init__(
+        self,
+        hub: Hub,
+        peer: str,
+        caller: Caller,
+        form: Form,
+        retry_ms: Callable[[], int],
+        watches: Sequence[Watch],
+        left: int,
+    ) -> None:
+        Bare.__init__(self, hub, peer, caller)
+        self._form, self._retry_ms = form, retry_ms
+        self._watches = tuple(watches)
+        self._left = left
+        self._over = False
+
+    def data_received(self, data: bytes) -> None:
+        """The client has nothing more to say on this connection."""
+
+    def eof_received(self) -> None:
+        """The client has gone."""
+
+    def adopt(self, ready: Iterable[Watch]) -> None:
+        """The watches tell this from now on; ``ready`` have something to tell already."""
+        for watch in self._watches:
+            watch.sink = self
+        for watch in ready:
+            self.ready(watch)
+
+    def first(self, events: Sequence[tuple[Watch, Event]]) -> None:
+        """Write what is known already: the form's silence, so that a client sees the head, and events."""
+        if self._transport is not None:
+            self._transport.write(chunk(self._form.silence + b"".join(self._event(*each) for each in events)))
+            self._finish()
+
+    def collect(self) -> bytes:
+        """The chunk of what there is to tell."""
+        pending = self._pending
+        if pending is not None and not isinstance(pending, dict):
+            events = pending.take()
+            self._pending = None
+            if len(events) == 1 and isinstance(events[0], State) and events[0].base is None:
+                return events[0].rendering.wire(self._form.chunk, pending.on)
+            data = b"".join([self._event(pending, event) for event in events])
+        else:
+            data = b"".join(
+                [self._event(watch, event) for watch in self.watches_ready() for event in watch.take()]
+            )
+        return chunk(data) if data else b""
+
+    def flush(self) -> None:
+        """Write, and end with the last watch."""
+        Bare.flush(self)
+        self._finish()
+
+    def _event(self, watch: Watch, event: Event) -> bytes:
+        self._left -= isinstance(event, End)
+        return self._form.event(watch, event)
+
+    def _finish(self) -> None:
+        if not self._left and not self._over and self._transport is not None:
+            self._over = True
+            self._transport.write(LAST)
+            self._transport.close()
+
+    def beat(self) -> None:
+        """An empty comment or line."""
+        if self._transport is not None:
+            self._transport.write(chunk(self._form.silence))
+
+    def drain(self) -> None:
+        """Say when to come back, and end. Who takes nothing now would not hear it."""
+        if self._transport is None or self._over:
+            return
+        self._over = True
+        if self._paused_at is not None:
+            self._transport.abort()
+            return
+        self._transport.write(chunk(self._form.retry(self._retry_ms())) + LAST)
+        self._transport.close()
+
+    def lost(self) -> None:
+        """Let go of the watches."""
+        for watch in self._watches:
+            watch.close()
