@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel
 
 from restive import Operation, Problem, Upload
@@ -295,3 +296,9 @@ def long(size: int) -> str:
 
 def pid() -> int:
     return os.getpid()
+
+
+def fill(sizes: Annotated[list[int], Query()], op: Operation) -> None:
+    """A part of each of the sizes."""
+    for number, size in enumerate(sizes):
+        op.part(f"{number}.bin", b"x" * size)

@@ -10,6 +10,7 @@ import io
 import os
 
 import httpx2
+import process_functions
 import pytest
 from pydantic import BaseModel
 
@@ -367,3 +368,16 @@ async def test_readers_of_a_finished_part_are_cut_when_it_is_deleted(bench, serv
         with pytest.raises(httpx2.RemoteProtocolError):
             await read(client, f"{location}/parts/big.bin", delete)
         assert sum(received) < size
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+async def test_parts_stay_within_the_quota_of_their_owner(new_bench, engine):
+    bench = new_bench(owner_bytes=1000)
+    bench.operation("/fills", owner=lambda request: "ann", engine=engine)(process_functions.fill)
+    final = await bench.run("/fills?sizes=400&sizes=500")
+    assert (final["status"], final["parts"]) == ("succeeded", 2)
+    final = await bench.run("/fills?sizes=60&sizes=60")
+    assert (final["status"], final["error"]["status"], final["parts"]) == ("failed", 507, 1)
+    assert "quota" in final["error"]["detail"]
+    listed = (await bench.client.get(final["links"]["parts"])).json()
+    assert [each["name"] for each in listed] == ["0.bin"]

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import process_functions as functions
 import pytest
 from process_calls import Calls, alive, eventually
 
+from restive import Operation
 from restive.backends.sqlite import SqliteBackend
 from restive.errors import Canceled, SettingError
 from restive.operations.engines.making import check_function, make_engine
@@ -80,10 +81,11 @@ def test_function_that_no_process_finds_is_refused() -> None:
 def test_nested_function_with_loky(calls_of: MakeCalls) -> None:
     base = 40
 
-    def inner(number: int) -> int:
-        return base + number
+    def inner(numbers: Sequence[int], op: Operation) -> int:  # its annotations are names of this module
+        op.report(completed=1)
+        return base + sum(numbers)
 
-    assert calls_of("loky").result(inner, number=2) == 42
+    assert calls_of("loky").result(inner, numbers=[1, 1]) == 42
 
 
 def test_function_that_is_not_found_fails_clearly(
@@ -221,7 +223,7 @@ def test_map_in_a_thread_pool_is_helped_by_its_threads(calls_of: MakeCalls) -> N
         functions.slow_square(number)
         return threading.current_thread().name
 
-    def mapping(op: functions.Operation) -> None:
+    def mapping(op: Operation) -> None:
         for each in op.map(name, range(3000)):
             names.add(each)
             if len(names) == 3:
@@ -248,3 +250,11 @@ def test_executor_of_the_servers_own_process_is_refused(calls_of: MakeCalls) -> 
     outcome = calls_of(Inline()).call(functions.double, number=2)
     assert outcome.status == "failed"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("engine", ["process", 3, "forked"])
+def test_an_engine_that_cannot_work_is_refused_when_it_is_declared(bench, engine):
+    if engine == "forked":
+        engine = ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork"))
+    with pytest.raises(SettingError, match=r"engine=|forks"):
+        bench.operation("/doubles", engine=engine)(functions.double)

@@ -51,6 +51,7 @@ class PartFile(io.RawIOBase):
             raise ValueError("The part is finished.")
         self._run.check()
         view = memoryview(data).cast("B")
+        self._check_room(len(view))
         written = 0
         try:
             while written < len(view):
@@ -61,6 +62,13 @@ class PartFile(io.RawIOBase):
         self._hash.update(view)
         self._size += written
         return written
+
+    def _check_room(self, more: int) -> None:
+        room = self._run.room
+        if room is not None and self._size + more > room:
+            self.abandon()
+            detail = f"The operations of one owner may fill a quota, and {self.name!r} is over it."
+            raise Problem(507, "The owner's storage is full", detail)
 
     def tell(self) -> int:
         """The number of bytes written."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BackendError, Canceled, Conflict, Interrupted, Problem, TimedOut
+from ..errors import BackendError, Canceled, Conflict, Interrupted, TimedOut
 from .files import Files, Part
 from .progress import Meter
 from .record import OperationRecord
@@ -104,18 +104,14 @@ class Run:
         if time.monotonic() - self._looked_at >= LOOK_EVERY:
             self.fence()
 
-    def fence(self, size: int = 0) -> None:
-        """As ``check``, by the stored record: nothing of an old lease comes in.
+    @property
+    def room(self) -> int | None:
+        """Bytes that its parts may still fill, where its owner has a quota."""
+        return None if self._budget is None else max(0, self._budget - self.size)
 
-        Raises ``Problem`` (507) where ``size`` more bytes are more than the owner may fill.
-        """
+    def fence(self) -> None:
+        """As ``check``, by the stored record: nothing of an old lease comes in."""
         self._raise_stop()
-        if self._budget is not None and size > self._budget - self.size:
-            raise Problem(
-                507,
-                "The owner's storage is full",
-                f"All operations of one owner may fill a quota; {size} bytes more are over it.",
-            )
         self._looked_at = time.monotonic()
         found = self.store.load(self.id)
         if not isinstance(found, OperationRecord):

@@ -43,6 +43,11 @@ class Running(Protocol):
         ...
 
     @property
+    def room(self) -> int | None:
+        """Bytes that its parts may still fill, where its owner has a quota."""
+        ...
+
+    @property
     def files(self) -> Files: ...
     @property
     def open_files(self) -> dict[str, Any]:

@@ -22,9 +22,10 @@ def check_engine(declaration: Declaration, settings: Settings) -> None:
     """Raise ``SettingError`` where a declared function can never run on its engine. Starts nothing."""
     given = settings.engine if declaration.engine is None else declaration.engine
     if given != THREADS:
-        from .making import check_function  # loads multiprocessing
+        from . import making  # loads multiprocessing
 
-        check_function(declaration.function, given)
+        making.check_engine(given)
+        making.check_function(declaration.function, given)
 
 
 class Engines:

@@ -21,7 +21,7 @@ from ..run import Run
 from . import worker
 from .attending import Call
 from .ending import ended_early
-from .jobs import Ended, FunctionJob, Job, PieceJob, pickler
+from .jobs import Ended, FunctionJob, Job, PieceJob, dump_function
 from .line import Line
 from .log_relay import Levels, levels
 from .pieces import Helping, Pulling
@@ -58,7 +58,6 @@ class ExecutorEngine:
         self._line = Line(home)
         self._pool = pool(self._line)
         self._interval, self._by_value = interval, by_value
-        self._dumps = pickler(by_value)
         self._at: dict[str, int] = {}
         self._known_levels: Levels = ()
         self._levels_until = 0.0
@@ -66,7 +65,7 @@ class ExecutorEngine:
     def call(self, task: Task, run: Run) -> Outcome:
         """Have the function called in a worker process, and wait here for its end."""
         try:
-            function = self._dumps(task.function)
+            function = dump_function(task.function, self._by_value)
         except Exception as error:  # noqa: BLE001 - whatever pickling it raises
             return worker.unloadable(run.id, _name(task), error)
         call = Call(self._line.number(), run, self._helping)
@@ -128,6 +127,7 @@ class ExecutorEngine:
             attempt=run.attempt,
             lease=run.number,
             timeout=run.timeout,
+            room=run.room,
             parts_at=run.part_location(""),
             files=run.files.place,
             interval=self._interval,

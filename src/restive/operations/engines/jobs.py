@@ -5,6 +5,7 @@ Functions, items and their results are pickled by hand: what an executor cannot 
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..record import Status
 from .log_relay import Levels
 from .messages import Address, Report
 
-__all__ = ["Ended", "FunctionJob", "Job", "PieceJob", "pickler"]
+__all__ = ["Ended", "FunctionJob", "Job", "PieceJob", "dump_function", "load_function", "pickler"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class FunctionJob(Job):
     attempt: int
     lease: int
     timeout: float | None
+    room: int | None
+    """Bytes that its parts may fill."""
     parts_at: str
     """What the path of each of its parts begins with."""
     files: FilesPlace
@@ -73,6 +76,24 @@ class Ended(msgspec.Struct, frozen=True):
     report: Report | None
     sent: int
     """How many messages the worker had sent by then."""
+
+
+def dump_function(function: Callable[..., Any], by_value: bool) -> bytes:
+    """The function, for ``load_function`` in a worker. One that is sent whole has its annotations with it:
+
+    by their names they would be sought in a module that is not there.
+    """
+    annotations = inspect.get_annotations(function, eval_str=True) if by_value else None
+    return pickler(by_value)((function, annotations))
+
+
+def load_function(data: bytes) -> Callable[..., Any]:
+    """The function again."""
+    function: Callable[..., Any]
+    function, annotations = pickle.loads(data)  # noqa: S301 - from the server
+    if annotations is not None and inspect.isfunction(function):
+        function.__annotations__ = annotations
+    return function
 
 
 def pickler(by_value: bool) -> Callable[[Any], bytes]:

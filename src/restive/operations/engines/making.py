@@ -18,7 +18,7 @@ from .own import OwnPool
 from .port import Engine
 from .shared import SharedPool
 
-__all__ = ["check_function", "make_engine"]
+__all__ = ["check_engine", "check_function", "make_engine"]
 
 
 def make_engine(given: Any, workers: int, settings: Settings, home: Callable[[], Path]) -> Engine:
@@ -41,6 +41,14 @@ def make_engine(given: Any, workers: int, settings: Settings, home: Callable[[],
     return ExecutorEngine(shared, workers, home, interval=interval, by_value=by_value)
 
 
+def check_engine(given: Any) -> None:
+    """Refuse what ``make_engine`` could make nothing of. Starts nothing. Raises ``SettingError``."""
+    if given == "loky":
+        _loky()
+    elif given not in ("threads", "processes") and not _makes(given):
+        _checked(given)
+
+
 def check_function(function: Callable[..., Any], engine: Any) -> None:
     """Refuse a function that the processes of ``engine`` could not find. Raises ``SettingError``."""
     if engine != "processes" and not isinstance(engine, ProcessPoolExecutor):
@@ -51,6 +59,11 @@ def check_function(function: Callable[..., Any], engine: Any) -> None:
             f"{name} cannot be called in another process, which finds functions by their names: define it at "
             'the top level of its module, or use engine="loky".'
         )
+
+
+def _makes(given: Any) -> bool:
+    """Whether it is a function that makes an executor: what it makes is seen when it is called."""
+    return callable(given) and not isinstance(given, Executor)
 
 
 def _spawning() -> BaseContext:

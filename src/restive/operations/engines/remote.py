@@ -30,7 +30,7 @@ class RemoteRun:
 
     def __init__(self, job: FunctionJob, line: Lifeline) -> None:
         self.id, self.attempt, self.number = job.id, job.attempt, job.lease
-        self.timeout = job.timeout
+        self.timeout, self.room = job.timeout, job.room
         self.files = Files(lambda: job.files)
         self.open_files: dict[str, Any] = {}
         self.workers = job.workers
@@ -145,6 +145,8 @@ class RemoteRun:
     def publish(self, part: Part) -> None:
         """Add a finished part to the operation's stream."""
         self._ask(part)
+        with self._lock:
+            self.room = None if self.room is None else max(0, self.room - part.size)
 
     def _ask(self, part: Part | None) -> None:
         try:

@@ -24,7 +24,7 @@ from ..arguments import Signature, signature_of
 from ..calling import Outcome, call
 from ..handle import Operation
 from ..running import mapped
-from .jobs import Ended, FunctionJob, Job, PieceJob, pickler
+from .jobs import Ended, FunctionJob, Job, PieceJob, load_function, pickler
 from .lifeline import Lifeline
 from .log_relay import Sender, hand_over
 from .messages import Address, Began, Done, Pull, close_in_forks
@@ -196,6 +196,6 @@ def _working(job: Job, line: Lifeline, run: Any) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=64)
 def _loaded(function: bytes) -> tuple[Callable[..., Any], Signature]:
-    loaded = pickle.loads(function)  # noqa: S301 - from the server
+    loaded = load_function(function)
     hand_over(_sender)  # the module may have set up logging for the server
     return loaded, signature_of(loaded, Operation)
