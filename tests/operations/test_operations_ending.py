@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from fastapi import UploadFile
+from msgspec.structs import replace
 
 from restive.errors import BackendUnavailable, Canceled, Interrupted
 from restive.operations import Operation
@@ -407,3 +408,29 @@ async def test_an_end_that_cannot_be_stored_at_once_is_stored_later(bench, monke
     document = await bench.run("/ones")
     assert (document["status"], document["result"]) == ("succeeded", 1)
     assert len(failures) == 2
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_what_a_lost_run_has_half_written_goes_with_it(bench, gate, retries):
+    @bench.operation("/writes", retries=retries, backoff=60.0)
+    def write(op: Operation) -> None:
+        with op.part("big.bin") as file:
+            file.write(b"x")
+            gate.wait(10)
+
+    location = (await bench.client.post("/writes")).headers["location"]
+    identity = location.rpartition("/")[2]
+    service = bench.operations.service
+    parts = service.files.folder(identity) / "parts"
+    await bench.until(location, lambda it: parts.exists() and any(parts.glob("*.open/data*")))
+
+    other = bench.reborn()
+    other.operations.declare("/writes", write, retries=retries, backoff=60.0)
+    store = other.operations.service.store
+    store.update(identity, lambda it: replace(it, lease=replace(it.lease, expires=0.0)))
+    ended = await other.until(location, lambda it: it["status"] != "running")
+    assert ended["status"] == ("queued" if retries else "failed")
+    assert list(parts.iterdir()) == []
+    gate.set()
+    await bench.settled()
+    assert list(parts.iterdir()) == []

@@ -23,7 +23,7 @@ app.include_router(orders.router)
 live = Restive(app)
 
 
-@live.operation("/digests")
+@live.operation("/digests", engine="processes", retries=1)
 def digest(file: Upload, op: Operation) -> Digest:
     """Count the lines, bytes and words of a file, and its most frequent words."""
     merged = Merge(file.filename or "")

@@ -5,6 +5,7 @@ Nothing starts before there is work. What another process left behind is found b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -299,14 +300,10 @@ class Runner:
 
     def _take_over(self, run: Run) -> None:
         """Drop what earlier attempts left half written; list what they finished and did not come to list."""
-        try:
+        with contextlib.suppress(Canceled, Interrupted, OSError):  # the function meets the same when it asks
             self.files.clear_open(run.id, run.number)
             for part in self.files.finished(run.id):
                 run.publish(part)
-        except (Canceled, Interrupted):
-            return  # the function is told when it asks
-        except OSError as error:
-            logger.warning("Operation %s: its unfinished parts cannot be removed: %s", run.id, error)
 
     def _end(self, run: Run, outcome: Outcome) -> OperationRecord | None:
         """Store the end, trying again while the backend is away: the work is done and cost time.
@@ -329,6 +326,8 @@ class Runner:
         if ended is None:
             logger.warning("Operation %s: its end came too late and is refused.", run.id)
             return None
+        if ended.status != "succeeded":  # a worker that was killed has left what it wrote
+            self._clear_open(run.operation)
         self._announce(ended)
         if ended.final:
             return None
@@ -434,10 +433,19 @@ class Runner:
         if ended is not None:
             fate = "it failed" if ended.final else f"attempt {ended.attempt} follows"
             logger.warning("Operation %s is interrupted, its runner is gone: %s.", found.id, fate)
+            self._clear_open(found)
             self._announce(ended)
             if not ended.final:
                 self.enqueue(ended)
         return ended
+
+    def _clear_open(self, operation: OperationRecord) -> None:
+        """Remove what a run that is over, and did not end by itself, has left half written."""
+        assert operation.lease is not None
+        try:
+            self.files.clear_open(operation.id, operation.lease.number + 1)
+        except OSError as error:
+            logger.warning("Operation %s: its unfinished parts cannot be removed: %s", operation.id, error)
 
     # Shutdown
 

@@ -100,7 +100,7 @@ class ExecutorEngine:
 
     def close(self) -> None:
         """End the processes that are our own, and those in which a function was given up."""
-        if self._line.calls() and not self._pool.own:
+        if not self._pool.own and any(call.begun for call in self._line.calls()):
             self._line.dismiss()
         self._pool.close()
         self._line.close()
