@@ -1,6 +1,7 @@
 """``python -m benchmarks.crowd``: thousands of watchers of one resource, and one PUT that all of them see.
 
-Through plain ASGI, beside the same broadcast written by hand in FastAPI, on the same uvicorn.
+Through plain ASGI and on the fast path, beside the same broadcast written by hand in FastAPI, on the same
+uvicorn.
 """
 
 from __future__ import annotations
@@ -30,13 +31,19 @@ class Case:
     app: str
     kind: str
     target: str
+    options: tuple[str, ...] = ()
+    """Options of uvicorn."""
 
+
+FAST = ("--http", "restive.transports.uvicorn:Http", "--ws", "restive.transports.uvicorn:WebSocket")
 
 CASES = (
     Case("FastAPI by hand, WebSocket", "hand_made", "socket", "/watch"),
     Case("Restive, WebSocket", "live_app", "websocket", "/orders/3"),
+    Case("Restive, WebSocket, fast path", "live_app", "websocket", "/orders/3", FAST),
     Case("FastAPI by hand, SSE", "hand_made", "stream", "/stream"),
     Case("Restive, SSE", "live_app", "stream", "/orders/3?live=sse"),
+    Case("Restive, SSE, fast path", "live_app", "stream", "/orders/3?live=sse", FAST),
 )
 
 
@@ -60,7 +67,7 @@ class Found:
 
 def measure(case: Case, count: int, changes: int) -> Found:
     """Run one case."""
-    with serving(f"benchmarks.apps:{case.app}") as server:
+    with serving(f"benchmarks.apps:{case.app}", options=case.options) as server:
         before, cpu = server.memory(), server.cpu()
         with closing(Watchers(server.port, case.kind, case.target, count)) as watchers:
             opening = (server.cpu() - cpu) / count
@@ -102,7 +109,7 @@ def show(count: int, found: dict[str, Found]) -> None:
     names = list(found)
     lines = []
     for place, (name, row) in enumerate(found.items()):
-        peer = found[names[place - place % 2]]
+        peer = found[names[place - place % 3]]
         lines.append((
             name, row.memory / 1024, ratio(row.memory, peer.memory), row.opening * 1e6,
             row.first * 1e3, row.half * 1e3, row.last * 1e3, ratio(row.last, peer.last),

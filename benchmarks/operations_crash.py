@@ -71,7 +71,10 @@ def until(server: Server, location: str, attempt: int) -> dict[str, Any]:
     while time.monotonic() < deadline:
         with closing(Connection(server.port)) as connection:
             connection.send("GET", location)
-            found: dict[str, Any] = json.loads(connection.answer()[1])
+            head, body = connection.answer()
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise SystemExit((head + b"\n" + body).decode("latin-1"))
+        found: dict[str, Any] = json.loads(body)
         if (found["attempt"], found["status"]) == (attempt, "running"):
             return found
         time.sleep(0.01)

@@ -71,7 +71,9 @@ def post(server: Server, target: str) -> str:
     """Submit; where the operation is."""
     with closing(Connection(server.port)) as connection:
         connection.send("POST", target, {"content-length": "0"})
-        head, _ = connection.answer()
+        head, body = connection.answer()
+        if not head.startswith(b"HTTP/1.1 202"):
+            raise SystemExit((head + b"\n" + body).decode("latin-1"))
         return (wire.field(head, b"location") or b"").decode()
 
 
