@@ -1,6 +1,6 @@
 """What an engine adds to a short operation: seconds per call, against bare executors, in one run.
 
-    python benchmarks/engines.py [--calls 2000]
+    python -m benchmarks.engines [--calls 2000]
 
 The calls are made without HTTP and without a queue, each by a claimed operation in memory. Best of eight
 rounds, since other work on the machine only ever adds.

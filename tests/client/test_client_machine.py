@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from weather import World
 
@@ -73,6 +73,7 @@ def test_after_any_weather_everyone_has_the_last_state_and_saw_none_twice(world,
 
 
 @settings(max_examples=100, deadline=None)
+@example(World(0, replace(POLICY, connect_within=None)), ("long-poll",), [("run", 90.0)])
 @given(WORLDS, RUNGS, STEPS)
 def test_after_any_weather_a_final_state_ends_every_watch(world, rungs, steps):
     world.watch(0, rungs)

@@ -60,7 +60,7 @@ async def test_after_kill_9_one_without_retries_has_failed_as_interrupted(scene,
 
 async def test_after_kill_9_of_the_whole_group_it_is_run_again(scene):
     first = await scene.start()
-    ops = [await scene.submit(first, f"/{engine}/2/count") for engine in ("threads", "processes")]
+    ops = [await scene.submit(first, f"/{engine}/2/count", steps=30) for engine in ("threads", "processes")]
     for op in ops:
         await scene.at_work(op)
     first.signal_all(signal.SIGKILL)

@@ -298,7 +298,7 @@ class Machine:
                 self._show(watch, state)
             case Unchanged(etag) if etag is not None and not same_tag(etag, watch.etag):
                 self._start_fetch(watch, now)
-            case Unchanged() if attempt.transport == "long-poll" and watch.checked != watch.shown:
+            case Unchanged() if attempt.transport == "long-poll" and now - watch.checked >= self._policy.wait / 2:
                 self._start_fetch(watch, now)  # a long poll does not say that a state is final: a GET does
             case Announced(etag):
                 self._start_fetch(watch, now, etag)
@@ -335,7 +335,6 @@ class Machine:
     def _fetched(self, watch: Watched, attempt: Attempt, news: News, now: float) -> None:
         watch.fetch = None
         watch.ever = True
-        watch.checked = attempt.shown
         if isinstance(news, Ended) and news.problem is not None:
             self._finish(watch, WatchEnded(news.problem))
             return
@@ -346,6 +345,7 @@ class Machine:
         if not stale:
             if isinstance(news, Snapshot):
                 self._show(watch, replace(news.state, fetch=True))
+            watch.checked = now
             for other in (watch.main, watch.trial):
                 if other is not None:
                     other.behind = not same_tag(other.told, watch.etag)
@@ -358,6 +358,7 @@ class Machine:
         if not _has(watch, state):
             watch.etag = state.etag
             watch.shown += 1
+            watch.checked = -inf
             self._out.append(Show(watch.key, state))
         watch.last = state
 
