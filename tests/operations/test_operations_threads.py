@@ -60,6 +60,23 @@ def test_two_jobs_at_once_get_two_threads():
         assert first.wait(10)
 
 
+def test_a_thread_that_was_woken_for_one_job_is_not_counted_for_another():
+    """An idle thread, two jobs before it has run: whoever takes the first blocks until the second runs."""
+    for _ in range(50):
+        jobs = Jobs(2)
+        idle = threading.Event()
+        jobs.submit(idle.set)
+        assert idle.wait(10)
+        while not jobs.threads._idle:
+            pass
+        barrier = threading.Barrier(3, timeout=10)
+        with jobs.threads._changed:  # so that the woken thread cannot run in between
+            for _ in range(2):
+                jobs.append(barrier.wait)
+                jobs.threads._wake(1)
+        barrier.wait()
+
+
 def test_a_thread_that_hangs_is_replaced_and_ends_when_it_comes_back(gate):
     jobs = Jobs(1)
     stuck: list[int] = []

@@ -40,6 +40,8 @@ class Keeper:
         self._changed = threading.Condition()
         self._runs: dict[str, Run] = {}
         self._thread: threading.Thread | None = None
+        self._until = 0.0
+        """What the thread waits for."""
 
     def add(self, run: Run) -> None:
         """Keep ``run`` until it is removed."""
@@ -57,10 +59,12 @@ class Keeper:
     def wake(self) -> None:
         """Something may be due earlier than it was."""
         with self._changed:
-            if self._thread is None and self._next() is not None:
+            due = self._next()
+            if self._thread is None and due is not None:
                 self._thread = threading.Thread(target=self._work, name="restive-keeper", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif due is None or due < self._until:  # else it wakes soon enough by itself
+                self._changed.notify()
 
     def runs(self) -> list[Run]:
         """Those that are kept."""
@@ -90,7 +94,9 @@ class Keeper:
                 left = due - time.monotonic()
                 if left <= 0:
                     return True
+                self._until = due
                 self._changed.wait(left)
+                self._until = 0.0
             self._thread = None
             return False
 

@@ -46,7 +46,7 @@ class Threads:
         self._take: Callable[[], Job | None] = _nothing
         self._changed = threading.Condition()
         self._shared: deque[Shared] = deque()
-        self._wakes = 0
+        self._wakes = self._wanted = 0
         self._threads: set[int] = set()
         self._starting = 0
         self._idle = 0
@@ -85,11 +85,15 @@ class Threads:
             self._wake(1)
 
     def _wake(self, pieces: int) -> None:
-        """Enough threads for ``pieces``; one that was woken counts as idle until it has run."""
+        """Enough threads for all that was called for and that no thread has come for yet.
+
+        One that was woken counts as idle until it has run, so that two calls at once get two threads.
+        """
         self._wakes += 1
+        self._wanted += pieces
         self._changed.notify(pieces)
         room = self.workers - len(self._threads) - self._starting
-        for _ in range(min(pieces - self._idle, room)):
+        for _ in range(min(self._wanted - self._idle - self._starting, room)):
             self._starting += 1
             threading.Thread(target=self._work, name="restive-operations", daemon=True).start()
 
@@ -103,7 +107,8 @@ class Threads:
 
     def _turn(self, ident: int) -> bool:
         """Do one job or one piece, or wait for some; false when this thread is to end."""
-        seen = self._wakes
+        with self._changed:
+            seen, self._wanted = self._wakes, max(0, self._wanted - 1)
         job = self._guarded(self._take)
         if job is not None:
             self._guarded(job)
