@@ -1,11 +1,12 @@
 """The thread that stores what running operations report, renews their leases, and does what is due besides.
 
-It starts with the first thing to keep and ends with the last.
+It starts with the first thing to keep and ends soon after the last.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,10 @@ from .run import Run
 __all__ = ["Chore", "Keeper"]
 
 logger = logging.getLogger("restive.operations")
+
+
+LINGER = 2.0
+"""Seconds that the thread stays with nothing to keep: short operations follow each other."""
 
 
 class Chore(Protocol):
@@ -63,7 +68,7 @@ class Keeper:
             if self._thread is None and due is not None:
                 self._thread = threading.Thread(target=self._work, name="restive-keeper", daemon=True)
                 self._thread.start()
-            elif due is None or due < self._until:  # else it wakes soon enough by itself
+            elif due is not None and due < self._until:  # else it wakes soon enough by itself
                 self._changed.notify()
 
     def runs(self) -> list[Run]:
@@ -89,13 +94,14 @@ class Keeper:
 
     def _wait(self) -> bool:
         """Wait until something is due; false, and this thread ends, when there is nothing left to keep."""
+        lingered = False
         with self._changed:
-            while (due := self._next()) is not None:
-                left = due - time.monotonic()
+            while (due := self._next()) is not None or not lingered:
+                left = LINGER if due is None else due - time.monotonic()
                 if left <= 0:
                     return True
-                self._until = due
-                self._changed.wait(left)
+                self._until = math.inf if due is None else due
+                lingered = not self._changed.wait(left) and due is None
                 self._until = 0.0
             self._thread = None
             return False
