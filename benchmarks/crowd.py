@@ -1,7 +1,7 @@
 """``python -m benchmarks.crowd``: thousands of watchers of one resource, and one PUT that all of them see.
 
-Through plain ASGI and on the fast path, beside the same broadcast written by hand in FastAPI, on the same
-uvicorn.
+Through plain ASGI and on the fast path, beside the same broadcast written by hand in FastAPI on the same
+uvicorn, and beside the floor: a bare loop of send(2), built with ``cc``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import subprocess
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from . import wire
 from .apps import order
-from .server import Server, serving
+from .server import Server, running, serving
 from .table import machine, quantile, ratio, table
 from .watchers import Watchers
 
@@ -29,6 +33,7 @@ class Case:
 
     name: str
     app: str
+    """None of Python: the floor."""
     kind: str
     target: str
     options: tuple[str, ...] = ()
@@ -38,6 +43,7 @@ class Case:
 FAST = ("--http", "restive.transports.uvicorn:Http", "--ws", "restive.transports.uvicorn:WebSocket")
 
 CASES = (
+    Case("a bare loop of send(2) in C", "", "stream", "/watch"),
     Case("FastAPI by hand, WebSocket", "hand_made", "socket", "/watch"),
     Case("Restive, WebSocket", "live_app", "websocket", "/orders/3"),
     Case("Restive, WebSocket, fast path", "live_app", "websocket", "/orders/3", FAST),
@@ -67,7 +73,7 @@ class Found:
 
 def measure(case: Case, count: int, changes: int) -> Found:
     """Run one case."""
-    with serving(f"benchmarks.apps:{case.app}", options=case.options) as server:
+    with served(case) as server:
         before, cpu = server.memory(), server.cpu()
         with closing(Watchers(server.port, case.kind, case.target, count)) as watchers:
             opening = (server.cpu() - cpu) / count
@@ -83,6 +89,20 @@ def measure(case: Case, count: int, changes: int) -> Found:
                 costs.append((server.cpu() - cpu - idle * (max(times[-1]) + SETTLED)) / count)
     first, half, last = (statistics.median(quantile(each, q) for each in times) for q in (0, 0.5, 1))
     return Found(memory, opening, first, half, last, statistics.median(costs), idle)
+
+
+@contextmanager
+def served(case: Case) -> Iterator[Server]:
+    """The server of a case."""
+    if case.app:
+        with serving(f"benchmarks.apps:{case.app}", options=case.options) as server:
+            yield server
+        return
+    with TemporaryDirectory() as folder:
+        program = f"{folder}/floor"
+        subprocess.run(["cc", "-O2", "-o", program, str(Path(__file__).with_name("floor.c"))], check=True)
+        with running([program]) as server:
+            yield server
 
 
 def idle_share(server: Server, seconds: float = 3.0) -> float:
@@ -106,18 +126,18 @@ def main() -> None:
 
 def show(count: int, found: dict[str, Found]) -> None:
     """Print the table."""
-    names = list(found)
+    floor, *cases = found.items()
     lines = []
-    for place, (name, row) in enumerate(found.items()):
-        peer = found[names[place - place % 3]]
+    for place, (name, row) in enumerate([floor, *cases]):
+        peer = cases[(place - 1) // 3 * 3][1] if place else row
         lines.append((
             name, row.memory / 1024, ratio(row.memory, peer.memory), row.opening * 1e6,
             row.first * 1e3, row.half * 1e3, row.last * 1e3, ratio(row.last, peer.last),
-            row.cost * 1e6, ratio(row.cost, peer.cost), f"{row.idle:.1%}",
+            row.cost * 1e6, ratio(row.cost, peer.cost), ratio(row.cost, floor[1].cost), f"{row.idle:.1%}",
         ))  # fmt: skip
     columns = (
         "", "KB each", "/ by hand", "µs to open", "first ms", "half ms", "all ms", "/ by hand",
-        "µs/message", "/ by hand", "idle CPU",
+        "µs/message", "/ by hand", "/ floor", "idle CPU",
     )  # fmt: skip
     table(f"{count} watchers of one resource, one PUT", columns, lines)
 
