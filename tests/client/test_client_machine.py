@@ -13,7 +13,7 @@ from weather import World
 
 from restive.client.attempt import Ask, Finish, OpenSocket, SendFrame, Show, Want
 from restive.client.machine import Machine
-from restive.client.news import Announced, Failure, Kind, Snapshot
+from restive.client.news import Announced, Failure, Kind, Snapshot, Unchanged
 from restive.client.policy import AUTO, TRANSPORTS, Policy
 from restive.client.state import State
 from restive.errors import Unreachable, WatchEnded
@@ -182,6 +182,19 @@ def test_the_end_waits_for_the_state_that_was_announced():
     assert world.shown[0] == [0, 1]
     assert world.finished == {0: None}
     assert [transport for _, transport in world.asked].count("sse") == 1
+
+
+def test_a_long_poll_asks_again_whether_a_state_has_become_final():
+    """By a GET after a wait in vain, and not by more of them where a server hardly waits."""
+    machine = Machine(POLICY, lambda: 0.5)
+    asked = machine.watch(0, Want("/r", ("long-poll",), etag='"t"'), 0.0)
+    gets = []
+    for second in range(61):
+        for ask in asked:
+            gets += [second] if ask.transport == "poll" else []
+            asked.extend(machine.news(ask.number, Unchanged('"t"'), float(second)))
+        asked = machine.tick(second + 1.0)
+    assert gets == [0, 16, 32, 48]
 
 
 def test_a_new_watch_begins_where_the_origin_works():

@@ -112,7 +112,7 @@ class Watched:
     etag: str | None = None
     last: State | None = None
     shown: int = 0
-    checked: float = -inf  # when a GET last said that the state is not final; it may become so later
+    check_at: float = -inf  # no GET asks before whether the state is final, or has become so
     failures: int = 0
     suspects: dict[Transport, Kind] = field(default_factory=dict)  # delivered nothing since the last news
     ever: bool = False  # anything was ever delivered

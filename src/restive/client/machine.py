@@ -298,8 +298,8 @@ class Machine:
                 self._show(watch, state)
             case Unchanged(etag) if etag is not None and not same_tag(etag, watch.etag):
                 self._start_fetch(watch, now)
-            case Unchanged() if attempt.transport == "long-poll" and now - watch.checked >= self._policy.wait / 2:
-                self._start_fetch(watch, now)  # a long poll does not say that a state is final: a GET does
+            case Unchanged() if attempt.transport == "long-poll" and watch.check_at <= now:
+                self._start_fetch(watch, now)  # a long poll does not tell that a state became final
             case Announced(etag):
                 self._start_fetch(watch, now, etag)
             case Ended(problem) if problem is not None:
@@ -345,7 +345,7 @@ class Machine:
         if not stale:
             if isinstance(news, Snapshot):
                 self._show(watch, replace(news.state, fetch=True))
-            watch.checked = now
+            watch.check_at = now + self._policy.wait / 2
             for other in (watch.main, watch.trial):
                 if other is not None:
                     other.behind = not same_tag(other.told, watch.etag)
@@ -358,7 +358,7 @@ class Machine:
         if not _has(watch, state):
             watch.etag = state.etag
             watch.shown += 1
-            watch.checked = -inf
+            watch.check_at = -inf
             self._out.append(Show(watch.key, state))
         watch.last = state
 
