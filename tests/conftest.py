@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, settings
 
-from scenarios.servers import ProcessServer, Serve, Spawn, ThreadServer
+from scenarios.servers import FAST_PATH, ProcessServer, Serve, Spawn, ThreadServer
 from scenarios.watches import new_client
 
 # Machines that run tests are busy: how long an example takes says nothing.
@@ -28,12 +28,18 @@ def stopping_servers() -> Iterator[list[ThreadServer]]:
 
 
 @pytest.fixture
-def serve(stopping_servers: list[ThreadServer]) -> Iterator[Serve]:
+def fast() -> bool:
+    """Whether connections can be taken over from uvicorn; a folder of tests may say otherwise."""
+    return False
+
+
+@pytest.fixture
+def serve(fast: bool, stopping_servers: list[ThreadServer]) -> Iterator[Serve]:
     """Serve an ASGI app in a thread until the test is over."""
     servers: list[ThreadServer] = []
 
     def start(app: Any, **config: Any) -> ThreadServer:
-        servers.append(ThreadServer(app, **config))
+        servers.append(ThreadServer(app, **{**(FAST_PATH if fast else {}), **config}))
         return servers[-1]
 
     yield start
@@ -43,12 +49,12 @@ def serve(stopping_servers: list[ThreadServer]) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def spawn(tmp_path: Path) -> Iterator[Spawn]:
+def spawn(fast: bool, tmp_path: Path) -> Iterator[Spawn]:
     """Serve ``module:app`` in a process of its own until the test is over."""
     servers: list[ProcessServer] = []
 
     def start(app: str, **options: Any) -> ProcessServer:
-        servers.append(ProcessServer(app, tmp_path, **options))
+        servers.append(ProcessServer(app, tmp_path, **{"runner": "fast" if fast else "uvicorn", **options}))
         return servers[-1]
 
     yield start

@@ -103,6 +103,16 @@ def uvicorn_command(app: str, port: int) -> list[str]:
     return ["uvicorn", app, "--host", "127.0.0.1", "--port", str(port), "--log-level", "info"]
 
 
+FAST_PATH = {"http": "restive.transports.uvicorn:Http", "ws": "restive.transports.uvicorn:WebSocket"}
+"""What uvicorn is told so that connections can be taken over from it."""
+
+
+def fast_command(app: str, port: int) -> list[str]:
+    """uvicorn, from which connections can be taken over."""
+    options = [part for name, value in FAST_PATH.items() for part in (f"--{name}", value)]
+    return [*uvicorn_command(app, port), *options]
+
+
 def hypercorn_command(app: str, port: int) -> list[str]:
     return ["hypercorn", app, "--bind", f"127.0.0.1:{port}"]
 
@@ -111,7 +121,12 @@ def granian_command(app: str, port: int) -> list[str]:
     return ["granian", app, "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)]
 
 
-COMMANDS = {"uvicorn": uvicorn_command, "hypercorn": hypercorn_command, "granian": granian_command}
+COMMANDS = {
+    "uvicorn": uvicorn_command,
+    "fast": fast_command,
+    "hypercorn": hypercorn_command,
+    "granian": granian_command,
+}
 
 
 class ProcessServer(Server):

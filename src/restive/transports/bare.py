@@ -13,7 +13,13 @@ from typing import Protocol
 from ..hub.hub import Hub
 from ..hub.watch import Watch
 
-__all__ = ["Bare", "Caller"]
+__all__ = ["FAREWELL", "Bare", "Caller"]
+
+MOST_UNSENT = 65_536
+"""Bytes that may wait in a transport before its client gets nothing more; TLS would keep eight times that."""
+
+FAREWELL = 2.0
+"""Seconds that a client has to take the end of what it is told, and to go."""
 
 
 class Caller(Protocol):
@@ -29,8 +35,10 @@ class Bare(asyncio.Protocol):
 
     __slots__ = (
         "_caller",
+        "_due",
         "_hub",
-        "_paused_at",
+        "_late_at",
+        "_over",
         "_pending",
         "_queued",
         "_registry",
@@ -50,7 +58,12 @@ class Bare(asyncio.Protocol):
         self._queued = self._wrote = False
         self._silent = 0
         """Beats since the client last said anything, where it was asked to."""
-        self._paused_at: float | None = None
+        self._due = 0.0
+        """When the wheel comes by next, at the latest."""
+        self._late_at: float | None = None
+        """When a client that has taken nothing until then is let go of; None while it takes everything."""
+        self._over = False
+        """Everything was said: nothing but the end of the connection is awaited."""
 
     # The server's side
 
@@ -59,11 +72,15 @@ class Bare(asyncio.Protocol):
         self._transport, self._registry = transport, registry
         registry.add(self)
         transport.resume_reading()
+        if transport.get_write_buffer_limits()[1] > MOST_UNSENT:
+            transport.set_write_buffer_limits(MOST_UNSENT)
         # A transport that is over its mark already never says so again.
-        if transport.get_write_buffer_size() > transport.get_write_buffer_limits()[1]:
+        if transport.get_write_buffer_size() > MOST_UNSENT:
             self.pause_writing()
         self._hub.connections.add(self)
-        self._hub.wheel.at(self._hub.now() + self._hub.settings.heartbeat, self)
+        self._due = self._hub.now() + self._hub.settings.heartbeat
+        self._hub.wheel.at(self._due, self)
+        self._arm()
         self._wake()
 
     def shutdown(self) -> None:
@@ -82,14 +99,32 @@ class Bare(asyncio.Protocol):
         self._caller.gone(self)
         self._hub.disconnected(self)
 
+    def eof_received(self) -> None:
+        """The client says nothing more, so its server closes; what it is owed already it may still take."""
+        self.finish(self._hub.settings.stall)
+
     def pause_writing(self) -> None:
         """The client takes nothing more for now."""
-        self._paused_at = self._hub.now()
+        if not self._over:
+            self._late_at = self._hub.now() + self._hub.settings.stall
+            self._arm()
 
     def resume_writing(self) -> None:
         """It does again, and gets what is current."""
-        self._paused_at = None
-        self._wake()
+        if not self._over:
+            self._late_at = None
+            self._wake()
+
+    def finish(self, within: float = FAREWELL) -> None:
+        """Nothing more is said; the client has so many seconds to take the rest of it, and to go."""
+        if self._transport is None:
+            return
+        end = self._hub.now() + within
+        self._late_at = min(self._late_at, end) if self._over and self._late_at is not None else end
+        self._arm()
+        if not self._over:
+            self._over, self._pending = True, None
+            self.lost()
 
     # The hub's side
 
@@ -102,7 +137,7 @@ class Bare(asyncio.Protocol):
             pending[watch] = None
         elif pending is not watch:
             self._pending = {pending: None, watch: None}
-        if not self._queued and self._paused_at is None:
+        if not self._queued and self._late_at is None:
             self._queued = True
             self._hub.flusher.add(self)
 
@@ -117,7 +152,7 @@ class Bare(asyncio.Protocol):
         """Write what there is to tell, in one call."""
         self._queued = False
         transport = self._transport
-        if transport is None or self._paused_at is not None:
+        if transport is None or self._late_at is not None:
             return
         data = self.collect()
         if data:
@@ -125,23 +160,46 @@ class Bare(asyncio.Protocol):
             transport.write(data)
 
     def tick(self, now: float) -> float | None:
-        """Time has passed: let go of who takes nothing, keep the connection from seeming dead."""
-        transport, settings = self._transport, self._hub.settings
-        if transport is None:
+        """A beat has passed: keep the connection from seeming dead."""
+        if not self.check(now):
             return None
-        if self._paused_at is not None:
-            if now - self._paused_at >= settings.stall:
-                transport.abort()
-                return None
-        elif self._wrote:
+        self._due = after = now + self._hub.settings.heartbeat
+        if self._wrote:
             self._wrote = False
-        else:
+        elif self._late_at is None:
             self.beat()
-        return now + settings.heartbeat
+        self._arm()
+        return after
+
+    def check(self, now: float) -> bool:
+        """Let go of a client that is late. False: the connection is at its end."""
+        if self._transport is None:
+            return False
+        if self._late_at is not None and now >= self._late_at:
+            self._transport.abort()
+            return False
+        return True
+
+    def deadline(self) -> float | None:
+        """When ``check`` has something to do, however the beats fall."""
+        return self._late_at
+
+    def checked(self, now: float) -> None:
+        """The wheel came by beside the beats."""
+        if self.check(now):
+            self._due = now + self._hub.settings.heartbeat
+            self._arm()
+
+    def _arm(self) -> None:
+        """Have ``check`` called when something is due before the next beat."""
+        when = self.deadline()
+        if when is not None and when < self._due:
+            self._due = when
+            self._hub.wheel.at(when, _Between(self))
 
     def _wake(self) -> None:
         """Have ``flush`` called soon, where something waits."""
-        if not self._queued and self._paused_at is None and self.waits():
+        if not self._queued and self._late_at is None and self.waits():
             self._queued = True
             self._hub.flusher.add(self)
 
@@ -171,5 +229,18 @@ class Bare(asyncio.Protocol):
         raise NotImplementedError
 
     def lost(self) -> None:
-        """Let go of the watches."""
+        """Let go of the watches; may be called twice."""
         raise NotImplementedError
+
+
+class _Between:
+    """Has the wheel ask a connection once, beside its beats."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Bare) -> None:
+        self._connection = connection
+
+    def tick(self, now: float) -> None:
+        """Ask it."""
+        self._connection.checked(now)

@@ -22,13 +22,9 @@ __all__ = ["BareDesk", "BareSocket"]
 MAX_OUTBOX = 1000
 """Answers that wait for a client which does not read."""
 
-FAREWELL = 2.0
-"""Seconds that a client has to answer a close."""
-
 MOST_SILENT = 3
 """Beats without a sign of life after which a client counts as gone."""
 
-NORMAL, GOING_AWAY = 1000, 1001
 PING = framed(Opcode.PING, b"")
 SMALLEST_PACKED = 256
 """Bytes below which compressing gains less than it costs."""
@@ -44,7 +40,7 @@ class BareDesk(Desk, Protocol):
 class BareSocket(Conversation, Bare):
     """One socket."""
 
-    __slots__ = ("_closing", "_desk", "_outbox", "_reader", "_session", "_watches")
+    __slots__ = ("_desk", "_outbox", "_reader", "_session", "_watches")
 
     def __init__(
         self,
@@ -62,7 +58,6 @@ class BareSocket(Conversation, Bare):
         self._watches: dict[str, Watch] = {}
         self._reader = Reader(limits.max_message, hub.settings.max_fragments, deflate=deflate)
         self._outbox: list[Outgoing] | None = None
-        self._closing = False
 
     ready = Bare.ready
     forget = Bare.forget
@@ -72,58 +67,68 @@ class BareSocket(Conversation, Bare):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         self._silent = 0
-        ping: Message | None = None
         try:
             for message in self._reader.feed(data):
-                if message.opcode is Opcode.PING:
-                    ping = message  # of several the last is answered (RFC 6455, section 5.5.3)
-                else:
-                    self._received(message)
-                if self._transport is None:
-                    return
+                self._received(message)
         except Failure as failure:
-            self._end(failure.code, failure.reason)
-        if ping is not None and self._paused_at is None:
-            self._write(framed(Opcode.PONG, ping.data))
-
-    def eof_received(self) -> None:
-        """The client has closed without a word."""
+            self._session.lost()
+            self._hang_up(Close(failure.code, failure.reason))
 
     def _received(self, message: Message) -> None:
-        session, now = self._session, self._hub.now()
         if message.opcode is Opcode.CLOSE:
             self._close_received(message)
-        elif self._closing:
-            return
-        elif message.opcode is Opcode.TEXT:
-            self.carry_out(session.receive_text(message.data, now))
-            self._look_at_deadline(now)
-        elif message.opcode is Opcode.BINARY:
-            self.carry_out(session.receive_binary(now))
+        elif not self._over:
+            self._heard(message)
 
-    def _look_at_deadline(self, now: float) -> None:
-        """The wheel comes by every beat; what is due before is told to it."""
-        deadline = self._session.next_deadline()
-        if deadline is not None and deadline < now + self._hub.settings.heartbeat:
-            self._hub.wheel.at(deadline, _Once(self))
+    def _heard(self, message: Message) -> None:
+        """Act on a message, or count a control frame."""
+        session, now = self._session, self._hub.now()
+        if message.opcode is Opcode.TEXT:
+            effects = session.receive_text(message.data, now)
+        elif message.opcode is Opcode.BINARY:
+            effects = session.receive_binary(now)
+        else:
+            effects = session.receive_control(now)
+            if message.opcode is Opcode.PING and self._late_at is None:
+                self._write(framed(Opcode.PONG, message.data))
+        self.carry_out(effects)
+        if effects and isinstance(effects[-1], Close):
+            self._hang_up(effects[-1])
+        else:
+            self._arm()
 
     def _close_received(self, message: Message) -> None:
+        self._reader.stop()
+        if self._transport is not None:
+            self._write(close_frame(message.code))
+            self.finish()
+            self._transport.close()
+
+    def _hang_up(self, close: Close) -> None:
+        """Close for what the client did: nothing more is read, but the TCP connection is not reset before
+        the client has the close (RFC 6455, section 7.1.1)."""
+        self._reader.stop()
+        self.flush()  # what was to be said before
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
-        if not self._closing:
-            self._closing = True
-            transport.write(close_frame(NORMAL if message.code is None else message.code))
-        transport.close()
+        self._write(close_frame(close.code, close.reason))
+        self.finish()
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
 
     # To the client
 
     def say(self, items: list[Outgoing]) -> None:
         """Send these with the next flush."""
+        if self._over or self._transport is None:
+            return
         if self._outbox is None:
             self._outbox = []
         self._outbox += items
-        if len(self._outbox) > MAX_OUTBOX and self._transport is not None:
+        if len(self._outbox) > MAX_OUTBOX:
             self._transport.abort()
         self._wake()
 
@@ -141,12 +146,13 @@ class BareSocket(Conversation, Bare):
         outbox, self._outbox = self._outbox or [], None
         for item in outbox:
             if isinstance(item, Close):
-                self._farewell()
+                self.finish()
                 parts.append(close_frame(item.code, item.reason))
                 break
             parts.append(self._text(item.data))
             if isinstance(item, Answer):
                 self._session.request_done(self._hub.now())
+                self._arm()
         return b"".join(parts)
 
     def _frame(self, watch: Watch, event: Event) -> bytes:
@@ -160,19 +166,26 @@ class BareSocket(Conversation, Bare):
         return _packed(data) if self._reader.deflate else framed(Opcode.TEXT, data)
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._closing:
+        if self._transport is not None and not self._over:
             self._transport.write(data)
+
+    def ended(self, watch: Watch) -> None:
+        """The end of ``watch`` is being told; perhaps it was the last."""
+        Conversation.ended(self, watch)
+        self._arm()
 
     # Time
 
-    def tick(self, now: float) -> float | None:
-        """Time has passed."""
-        if self._closing and self._transport is not None:
-            self._transport.abort()
-            return None
-        self.carry_out(self._session.tick(now))
-        self._look_at_deadline(now)
-        return Bare.tick(self, now)
+    def check(self, now: float) -> bool:
+        """Close what has lived or idled long enough, let go of a client that is late."""
+        if not self._over:
+            self.carry_out(self._session.tick(now))
+        return Bare.check(self, now)
+
+    def deadline(self) -> float | None:
+        """When ``check`` has something to do."""
+        late, due = self._late_at, self._session.next_deadline()
+        return due if late is None else late if due is None else min(late, due)
 
     def beat(self) -> None:
         """Ask for a sign of life."""
@@ -187,37 +200,17 @@ class BareSocket(Conversation, Bare):
         """Say when to come back, and close. Who takes nothing now would not hear it."""
         if self._transport is None:
             return
-        if self._paused_at is not None or self._closing:
+        if self._over:
+            self.finish()
+        elif self._late_at is not None:
             self._transport.abort()
-            return
-        self.carry_out(self._session.drain())
+        else:
+            self.carry_out(self._session.drain())
 
     def lost(self) -> None:
         """Let go of the watches."""
+        self._outbox = None
         Conversation.lost(self)
-
-    def _end(self, code: int, reason: str) -> None:
-        self._session.lost()
-        if not self._closing:
-            self.say([Close(code, reason)])
-
-    def _farewell(self) -> None:
-        """A close is being sent: nothing else will be, and the client is to answer it."""
-        self._closing = True
-        Conversation.lost(self)
-        self._hub.wheel.at(self._hub.now() + FAREWELL, self)
-
-
-class _Once:
-    """Asks a socket once, beside its beats."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, socket: BareSocket) -> None:
-        self._socket = socket
-
-    def tick(self, now: float) -> None:
-        self._socket.carry_out(self._socket._session.tick(now))  # noqa: SLF001 - a part of it
 
 
 def _plain_state(rendering: Rendering, on: str) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..hub.hub import Hub
 from ..hub.watch import End, Event, State, Watch
-from .bare import Bare, Caller
+from .bare import FAREWELL, Bare, Caller
 from .forms import Form, chunk
 
 __all__ = ["BareStream"]
@@ -21,7 +21,7 @@ LAST = b"0\r\n\r\n"
 class BareStream(Bare):
     """One response."""
 
-    __slots__ = ("_form", "_left", "_over", "_retry_ms", "_watches")
+    __slots__ = ("_form", "_left", "_retry_ms", "_watches")
 
     def __init__(
         self,
@@ -37,13 +37,9 @@ class BareStream(Bare):
         self._form, self._retry_ms = form, retry_ms
         self._watches = tuple(watches)
         self._left = left
-        self._over = False
 
     def data_received(self, data: bytes) -> None:
         """The client has nothing more to say on this connection."""
-
-    def eof_received(self) -> None:
-        """The client has gone."""
 
     def adopt(self, ready: Iterable[Watch]) -> None:
         """The watches tell this from now on; ``ready`` have something to tell already."""
@@ -83,9 +79,13 @@ class BareStream(Bare):
         return self._form.event(watch, event)
 
     def _finish(self) -> None:
-        if not self._left and not self._over and self._transport is not None:
-            self._over = True
-            self._transport.write(LAST)
+        if not self._left and not self._over:
+            self._end(LAST, self._hub.settings.stall)
+
+    def _end(self, data: bytes, within: float) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+            self.finish(within)
             self._transport.close()
 
     def beat(self) -> None:
@@ -95,14 +95,14 @@ class BareStream(Bare):
 
     def drain(self) -> None:
         """Say when to come back, and end. Who takes nothing now would not hear it."""
-        if self._transport is None or self._over:
+        if self._transport is None:
             return
-        self._over = True
-        if self._paused_at is not None:
+        if self._over:
+            self.finish()
+        elif self._late_at is not None:
             self._transport.abort()
-            return
-        self._transport.write(chunk(self._form.retry(self._retry_ms())) + LAST)
-        self._transport.close()
+        else:
+            self._end(chunk(self._form.retry(self._retry_ms())) + LAST, FAREWELL)
 
     def lost(self) -> None:
         """Let go of the watches."""

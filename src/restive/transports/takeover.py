@@ -20,6 +20,10 @@ NAME = "restive.takeover"
 class SocketTakeover(Protocol):
     """A WebSocket handshake that was not answered yet."""
 
+    def carries(self, send: Any) -> bool:
+        """As of an ``HttpTakeover``."""
+        ...
+
     deflate: bool
     """Whether the client offers permessage-deflate in a form that needs no context."""
 
@@ -31,6 +35,11 @@ class SocketTakeover(Protocol):
 class HttpTakeover(Protocol):
     """A request that was read to its end, and whose response has not begun."""
 
+    def carries(self, send: Any) -> bool:
+        """Whether ``send`` goes straight to the server: a middleware that has put its own in between has
+        something to say about the response, and must see it."""
+        ...
+
     def respond(self, protocol: Bare, status: int, fields: Fields) -> bool:
         """Write the head of a chunked response and hand the transport to ``protocol``.
 
@@ -39,7 +48,8 @@ class HttpTakeover(Protocol):
         ...
 
 
-def offered(scope: Mapping[str, Any]) -> Any:
-    """What the server offers for this request, None where it offers nothing."""
+def offered(scope: Mapping[str, Any], send: Any) -> Any:
+    """What the server offers for this request, None where it offers nothing or ``send`` is not its own."""
     extensions = cast("Mapping[str, Any]", scope.get("extensions") or {})
-    return extensions.get(NAME)
+    found = extensions.get(NAME)
+    return found if found is not None and found.carries(send) else None

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, HttpToolsProtocol
 from uvicorn.protocols.utils import (
+    ClientDisconnected,
     get_client_addr,
     get_local_addr,
     get_path_with_query_string,
@@ -39,6 +43,10 @@ DEFLATE = (
     b"server_no_context_takeover; client_no_context_takeover\r\n"
 )
 
+UNREADABLE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+MOST_EARLY = 65_536
+"""Bytes that a client may send before its handshake is answered; then it has to wait."""
+
 log = logging.getLogger("uvicorn.error")
 access = logging.getLogger("uvicorn.access")
 
@@ -46,14 +54,44 @@ access = logging.getLogger("uvicorn.access")
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP protocol, whose responses can be taken over: an ``HttpTakeover``."""
 
+    _stopping = False
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn does, but what comes with a handshake in one segment is not lost."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._should_upgrade():
+                self._unsupported_upgrade_warning()
+                return
+            self.handle_websocket_upgrade()
+            if early := data[upgrade.args[0] :]:
+                cast("asyncio.Protocol", self.transport.get_protocol()).data_received(early)
+
     def on_message_begin(self) -> None:
+        """A request begins."""
         super().on_message_begin()
         self.scope["extensions"] = {NAME: self}  # type: ignore[dict-item]
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        self._stopping = True
+        super().shutdown()
+
+    def carries(self, send: Any) -> bool:
+        """Whether ``send`` is this response's own."""
+        return getattr(send, "__self__", None) is self.cycle
 
     def respond(self, protocol: Bare, status: int, fields: Fields) -> bool:
         """Write the head of a chunked response and hand the transport to ``protocol``."""
         cycle, transport = self.cycle, self.transport
-        if not self._is_free():
+        if not self._is_free() or any(
+            HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) for name, value in fields
+        ):
             return False
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%b: %b\r\n" % line for line in (*self.server_state.default_headers, *fields)]
@@ -73,6 +111,8 @@ class Http(HttpToolsProtocol):
         self._let_go()
         protocol.begin(transport, self.connections)  # type: ignore[arg-type]
         transport.set_protocol(protocol)
+        if self._stopping:  # the server has asked its connections to stop already
+            self.loop.call_soon(protocol.drain)
         return True
 
     def _is_free(self) -> bool:
@@ -83,6 +123,7 @@ class Http(HttpToolsProtocol):
             or cycle.response_started
             or cycle.more_body
             or cycle.scope["http_version"] != "1.1"
+            or cycle.scope["method"] == "HEAD"
             or self.pipeline
         )
 
@@ -96,7 +137,8 @@ class Http(HttpToolsProtocol):
 class WebSocket(asyncio.Protocol):
     """A handshake that waits for whether the app takes it over: a ``SocketTakeover``.
 
-    uvicorn's own protocol is made only when the app receives or sends by itself.
+    uvicorn's own protocol is made only when the app receives or sends by itself, and for a handshake that
+    is not right.
     """
 
     def __init__(
@@ -112,41 +154,50 @@ class WebSocket(asyncio.Protocol):
         self._request = self._early = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._stock: _Stock | None = None
+        self._told = self._taken = False
         self.deflate = False
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A request to upgrade has come."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._state.connections.add(self)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
+        """The request, and then what its client sends although it was not answered yet."""
         if self._request:
             self._early += data
+            if len(self._early) > MOST_EARLY and self._transport is not None:
+                self._transport.pause_reading()
             return
         self._request = data
-        # In a task, since uvicorn sets this protocol on the transport after it has given the request.
-        task = self._loop.create_task(self._run(self._scope(data)))
+        self._headers = _headers(data)
+        # Later, since uvicorn sets this protocol on the transport after it has given the request.
+        if not _is_handshake(data, self._headers):
+            self._loop.call_soon(self._step_aside)
+            return
+        task = self._loop.create_task(self._run(self._scope()))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
     def eof_received(self) -> None:
-        pass
+        """The client has gone."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The client is gone before it was answered."""
         self._transport = None
         self._state.connections.discard(self)
 
     def shutdown(self) -> None:
+        """The server stops."""
         if self._transport is not None:
             self._transport.close()
 
     # The call
 
-    def _scope(self, data: bytes) -> dict[str, Any]:
-        head, *lines = data.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
-        target = head.split(b" ")[1].decode("latin-1")
-        self._headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    def _scope(self) -> dict[str, Any]:
+        target = self._target()
         protocols = self._values(b"sec-websocket-protocol")
         self.deflate = self._config.ws_per_message_deflate and _offers_deflate(
             self._values(b"sec-websocket-extensions")
@@ -171,51 +222,83 @@ class WebSocket(asyncio.Protocol):
             "extensions": {"websocket.http.response": {}, NAME: self},
         }
 
+    def _target(self) -> str:
+        return self._request.split(b" ", 2)[1].decode("ascii")
+
     def _values(self, name: bytes) -> list[str]:
         lines = [value.decode("latin-1") for given, value in self._headers if given == name]
         return [part.strip() for line in lines for part in line.split(",") if part.strip()]
 
     async def _run(self, scope: dict[str, Any]) -> None:
+        ended: BaseException | None = None
         try:
             await self._config.loaded_app(scope, self._receive, self._send)
-        except BaseException as error:
-            if self._stock is None and self._transport is None:
-                log.exception("Exception in ASGI application")
-                raise
-            (await self._as_stock()).ended.set_exception(error)
-        else:
-            if self._stock is not None or self._transport is not None:
-                (await self._as_stock()).ended.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - uvicorn's protocol reports it, and so ends
+            ended = error
+        stock = None if self._taken else self._as_stock()
+        if stock is not None:
+            stock.end(ended)
+        elif isinstance(ended, Exception) and not isinstance(ended, ClientDisconnected):
+            log.error("Exception in ASGI application", exc_info=ended)
+        elif ended is not None and not isinstance(ended, Exception):
+            raise ended
 
     async def _receive(self) -> Any:
-        if self._stock is None and self._transport is None:
+        stock = self._as_stock()
+        if stock is not None and await stock.is_called():
+            return await stock.receive()
+        if self._told:
             return {"type": "websocket.disconnect", "code": 1006}
-        return await (await self._as_stock()).receive()
+        self._told = True
+        return {"type": "websocket.connect"}
 
     async def _send(self, message: Any) -> None:
-        if self._stock is None and self._transport is None:
-            raise OSError("The client is gone.")
-        await (await self._as_stock()).send(message)
+        stock = self._as_stock()
+        if stock is None or not await stock.is_called():
+            raise ClientDisconnected
+        await stock.send(message)
+        if self._early and message["type"] == "websocket.accept":
+            early, self._early = self._early, b""
+            stock.go_on(early)
 
-    async def _as_stock(self) -> _Stock:
-        """The protocol of uvicorn, which does the rest."""
-        if self._stock is None:
-            assert self._transport is not None
+    def _as_stock(self) -> _Stock | None:
+        """The protocol of uvicorn, which does the rest; None where the client is gone."""
+        if self._stock is None and self._transport is not None:
             stock = self._stock = _Stock(self._config, self._state, self._app_state, self._loop)
-            self._state.connections.discard(self)
-            stock.protocol.connection_made(self._transport)
-            self._transport.set_protocol(stock.protocol)
-            stock.protocol.data_received(self._request + self._early)
-        await self._stock.called.wait()
+            self._hand_over(stock.protocol)
         return self._stock
+
+    def _step_aside(self) -> None:
+        """Let uvicorn answer from the beginning."""
+        if self._transport is not None:
+            self._hand_over(WebSocketsSansIOProtocol(self._config, self._state, self._app_state, self._loop))
+
+    def _hand_over(self, protocol: WebSocketsSansIOProtocol) -> None:
+        transport, self._transport = self._transport, None
+        assert transport is not None
+        self._state.connections.discard(self)
+        protocol.connection_made(transport)
+        transport.set_protocol(protocol)
+        with contextlib.suppress(AssertionError):  # of what its library cannot parse
+            protocol.data_received(self._request)
+        if getattr(protocol, "response", None) is None:
+            transport.write(UNREADABLE)  # uvicorn would leave it without an answer
+            transport.close()
+        elif self._early:
+            transport.pause_reading()  # its library takes no frame before the answer
 
     # Taking over
 
+    def carries(self, send: Any) -> bool:
+        """Whether ``send`` is this handshake's own."""
+        return getattr(send, "__self__", None) is self
+
     def accept(self, protocol: Bare, subprotocol: str | None, *, deflate: bool) -> bool:
         """Answer 101 and hand the transport to ``protocol``; false where it is not to be had."""
-        transport, key = self._transport, _key(self._headers)
-        if transport is None or transport.is_closing() or key is None or self._stock is not None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return False
+        key = next(value for name, value in self._headers if name == b"sec-websocket-key")
         proof = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
         lines = [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"]
         lines.append(b"Sec-WebSocket-Accept: %b\r\n" % proof)
@@ -226,20 +309,25 @@ class WebSocket(asyncio.Protocol):
         lines += [b"%b: %b\r\n" % line for line in self._state.default_headers]
         transport.write(b"".join(lines) + b"\r\n")
         if access.hasHandlers() and self._config.access_log:
-            log.info('%s - "WebSocket %s" [accepted]', *self._client_and_path())
-        self._transport, early = None, self._early
+            client = get_remote_addr(transport)
+            address = f"{client[0]}:{client[1]}" if client else ""
+            log.info('%s - "WebSocket %s" [accepted]', address, self._target())
+        self._transport, self._taken = None, True
         self._state.connections.discard(self)
         protocol.begin(transport, self._state.connections)  # type: ignore[arg-type]
         transport.set_protocol(protocol)
-        if early:
-            self._loop.call_soon(protocol.data_received, early)
+        if self._early:
+            # Before anything else is read, which uvloop would do first.
+            transport.pause_reading()
+            self._loop.call_soon(_deliver, transport, protocol, self._early)
         return True
 
-    def _client_and_path(self) -> tuple[str, str]:
-        assert self._transport is not None
-        client = get_remote_addr(self._transport)
-        target = self._request.split(b" ", 2)[1].decode("latin-1")
-        return (f"{client[0]}:{client[1]}" if client else "", target)
+
+def _deliver(transport: asyncio.Transport, protocol: Bare, early: bytes) -> None:
+    """Let ``protocol`` have what came before it was there."""
+    if not transport.is_closing():
+        transport.resume_reading()
+        protocol.data_received(early)
 
 
 class _Stock:
@@ -248,35 +336,74 @@ class _Stock:
     def __init__(
         self, config: Config, state: ServerState, app_state: dict[str, Any], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.called = asyncio.Event()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self._called = asyncio.Event()
+        self._ended: asyncio.Future[None] = loop.create_future()
         self.receive: Any = None
         self.send: Any = None
         self.protocol = WebSocketsSansIOProtocol(config, state, app_state, loop)
         self.protocol.app = self._app
 
+    async def is_called(self) -> bool:
+        """Wait until there is ``receive`` and ``send``. False: the protocol refuses the request."""
+        response = getattr(self.protocol, "response", None)
+        if response is None or response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            return False
+        await self._called.wait()
+        return True
+
+    def go_on(self, early: bytes) -> None:
+        """Read on, beginning with what the client could not wait to send."""
+        transport = self.protocol.transport
+        if not transport.is_closing():
+            transport.resume_reading()
+            self.protocol.data_received(early)
+
+    def end(self, error: BaseException | None) -> None:
+        """The app has returned, or raised ``error``."""
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+            self._ended.exception()  # where nobody waits, it was told already
+
     async def _app(self, _scope: Any, receive: Any, send: Any) -> None:
         self.receive, self.send = receive, send
-        self.called.set()
-        await self.ended
+        self._called.set()
+        await self._ended
 
 
-def _key(headers: list[tuple[bytes, bytes]]) -> bytes | None:
-    """The key of a handshake that is right in every way (RFC 6455, section 4.2.1), else None."""
+def _headers(request: bytes) -> list[tuple[bytes, bytes]]:
+    _, *lines = request.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+
+
+def _is_handshake(request: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether this is right in every way that uvicorn has not judged (RFC 6455, section 4.2.1)."""
+    method, target, _ = request.split(b" ", 2)
     keys = [value for name, value in headers if name == b"sec-websocket-key"]
     versions = [value for name, value in headers if name == b"sec-websocket-version"]
-    if len(keys) != 1 or versions != [b"13"]:
-        return None
+    if method != b"GET" or not target.isascii() or len(keys) != 1 or versions != [b"13"]:
+        return False
     try:
-        return keys[0] if len(base64.b64decode(keys[0], validate=True)) == 16 else None
+        return len(base64.b64decode(keys[0], validate=True)) == 16
     except binascii.Error:
-        return None
+        return False
+
+
+DEFLATE_PARAMETERS = re.compile(
+    r"\s*permessage-deflate\s*(;\s*((server|client)_no_context_takeover|"
+    r"client_max_window_bits(\s*=\s*\"?(8|9|1[0-5])\"?)?)\s*)*",
+    re.IGNORECASE,
+)
 
 
 def _offers_deflate(offers: list[str]) -> bool:
-    """Whether one of the offers can be met without context takeover and with a window of any size."""
+    """Whether one of the offers can be met without context takeover and with a window of any size.
+
+    One with a parameter that is unknown, or twice there, is declined (RFC 7692, section 7.1).
+    """
     for offer in offers:
-        name, *parameters = [part.strip().partition("=")[0].lower() for part in offer.split(";")]
-        if name == "permessage-deflate" and "server_max_window_bits" not in parameters:
+        _, *parameters = [part.partition("=")[0].strip().lower() for part in offer.split(";")]
+        if DEFLATE_PARAMETERS.fullmatch(offer) and len(parameters) == len(set(parameters)):
             return True
     return False

@@ -166,6 +166,12 @@ class Session:
         """A binary message arrived; the protocol has none."""
         return self.tick(now) or self._close(UNSUPPORTED, "frames are text")
 
+    def receive_control(self, now: float) -> list[Effect]:
+        """A ping or pong arrived, where the shell sees them: they pay like messages."""
+        if self._closed or self._pays(now):
+            return []
+        return self._close(VIOLATION, f"more than {self._limits.message_rate:g} frames per second")
+
     # -- what the shell reports ----------------------------------------------------------------
 
     def watch_ended(self, target: str, now: float) -> None:

@@ -81,6 +81,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_broken",
         "_fragments",
         "_held",
         "_need",
@@ -94,6 +95,7 @@ class Reader:
 
     def __init__(self, most: int, fragments: int, *, deflate: bool = False) -> None:
         self.most, self.fragments, self.deflate = most, fragments, deflate
+        self._broken = False
         self._held: bytearray | None = None
         self._need = 0
         self._parts: bytearray | None = None
@@ -109,20 +111,37 @@ class Reader:
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that are whole with ``data``; nothing may be fed before all are taken.
 
-        Raises ``Failure`` behind the last that was whole where the protocol is broken.
+        Raises ``Failure`` behind the last that was whole where the protocol is broken; whatever is fed
+        then is not read.
         """
+        if self._broken:
+            return
+        try:
+            yield from self._messages(data)
+        except Failure:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Read nothing any more."""
+        self._broken, self._held, self._parts = True, None, None
+
+    def _messages(self, data: bytes) -> Iterator[Message]:
         if self._held is not None:
             self._held += data
             if len(self._held) < self._need:
                 return  # so that no byte is looked at twice, however small the pieces
             data, self._held = bytes(self._held), None
-        at = 0
-        while (head := self._head(data, at)) is not None and head.end <= len(data):
+        at, head = 0, self._head(data, 0)
+        while head is not None and head.end <= len(data):
             payload = apply_mask(data[head.start : head.end], head.mask)
             at = head.end
             message = self._frame(head.first, payload)
             if message is not None:
                 yield message
+                if self._broken:
+                    return
+            head = self._head(data, at)
         if at < len(data):
             self._held = bytearray(data[at:])
             self._need = 0 if head is None else head.end - at
@@ -138,11 +157,11 @@ class Reader:
         if size == 126:
             if left < 4:
                 return None
-            size, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+            size, start = _size(data[at + 2 : at + 4]), at + 4
         elif size == 127:
             if left < 10:
                 return None
-            size, start = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+            size, start = _size(data[at + 2 : at + 10]), at + 10
         if size + (0 if self._parts is None else len(self._parts)) > self.most and first & 0x08 == 0:
             raise Failure(TOO_BIG, f"a message has at most {self.most} bytes")
         if len(data) < start + 4:
@@ -199,6 +218,14 @@ class Reader:
         return Message(opcode, data)
 
 
+def _size(field: bytes) -> int:
+    """An extended payload length: the shortest form that holds it, of at most 63 bits."""
+    size = int.from_bytes(field, "big")
+    if not (126 <= size <= 0xFFFF if len(field) == 2 else 0xFFFF < size < 1 << 63):
+        raise Failure(PROTOCOL_ERROR, "a length in another form than the shortest")
+    return size
+
+
 def _close(payload: bytes) -> Message:
     if not payload:
         return Message(Opcode.CLOSE, b"")
@@ -245,7 +272,9 @@ def deflated(opcode: int, payload: bytes) -> bytes:
     return frame(opcode, packed, packed=True) if len(packed) < len(payload) else frame(opcode, payload)
 
 
-def close_frame(code: int, reason: str = "") -> bytes:
-    """A close; a reason that is too long is cut."""
+def close_frame(code: int | None, reason: str = "") -> bytes:
+    """A close, without code and reason for None; a reason that is too long is cut."""
+    if code is None:
+        return frame(Opcode.CLOSE, b"")
     cut = reason.encode()[:123].decode(errors="ignore")
     return frame(Opcode.CLOSE, code.to_bytes(2, "big") + cut.encode())
