@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 
 from restive import Restive
@@ -46,6 +46,25 @@ plain = shop()
 live_app = shop()
 live = Restive(live_app)
 
+PUBLIC = (b"cache-control", b"public, max-age=86400")
+
+
+def shared() -> FastAPI:
+    """The same orders, which a shared cache could keep."""
+    app = shop()
+
+    @app.middleware("http")
+    async def public(request: Request, go_on: Any) -> Response:
+        response: Response = await go_on(request)
+        response.headers["cache-control"] = PUBLIC[1].decode()
+        return response
+
+    return app
+
+
+public_app = shared()
+live_public = Restive(public_app)
+
 
 async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answers like ``shop``, with no framework at all."""
@@ -58,7 +77,19 @@ async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def bare_public(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The same, which a shared cache could keep."""
+
+    async def public(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append(PUBLIC)
+        await send(message)
+
+    await bare(scope, receive, public)
+
+
 live_bare = Restive(bare)
+live_bare_public = Restive(bare_public)
 
 
 def by_hand() -> FastAPI:

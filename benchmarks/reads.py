@@ -60,15 +60,20 @@ def rows(stack: ExitStack) -> dict[str, Row]:
 
     plain, live, watched = start("plain"), start("live_app"), start("live_app")
     bare, live_bare = start("bare"), start("live_bare")
-    watcher = stack.enter_context(closing(socket_watcher(watched.port, TARGET)))
-    watcher.until(b'"version":0}')
+    held, held_bare = start("public_app"), start("live_bare_public")
+    for server in (watched, held, held_bare):
+        watcher = stack.enter_context(closing(socket_watcher(server.port, TARGET)))
+        watcher.until(b'"version":0}')
     return {
         "FastAPI, bare": Row(plain, "FastAPI, bare"),
         "FastAPI, live: 200": Row(live, "FastAPI, bare"),
         "FastAPI, live: 304": Row(live, "FastAPI, bare", tag=tag_of(live)),
         "FastAPI, live and watched: 200": Row(watched, "FastAPI, bare"),
+        "FastAPI, from memory: 200": Row(held, "FastAPI, bare"),
+        "FastAPI, from memory: 304": Row(held, "FastAPI, bare", tag=tag_of(held)),
         "no framework, bare": Row(bare, "no framework, bare"),
         "no framework, live: 200": Row(live_bare, "no framework, bare"),
+        "no framework, from memory: 200": Row(held_bare, "no framework, bare"),
     }
 
 

@@ -24,6 +24,7 @@ from .http.invalidation import Change
 from .http.targets import normalize
 from .hub.hub import Hub
 from .hub.look import ASGIApp
+from .hub.under_way import UnderWay
 from .settings import Settings
 from .transports.outlet import Message, Receive, Send
 
@@ -65,6 +66,9 @@ class Restive:
         self._signalled = False
         self._never: list[str] = []
         self._never_routes: list[Callable[..., Any]] = []
+        self._fresh: list[str] = []
+        self._fresh_routes: list[Callable[..., Any]] = []
+        self.under_way = UnderWay()
         self._operations: Operations | None = None
         _instances.add(self)
         if app is not None:
@@ -197,6 +201,8 @@ class Restive:
                 state=lambda: self._state,
                 owner=self._in_place,
                 is_never=self.is_never,
+                is_fresh=self.is_fresh,
+                under_way=self.under_way,
                 on_use=self._on_use,
                 on_idle=self._on_idle,
             )
@@ -263,12 +269,9 @@ class Restive:
         running = _running_loop()
         for loop, hub in list(self._hubs.items()):
             if loop is running:
-                _tell(hub, changes)
+                hub.announce_all() if changes is None else hub.announce(changes)
             elif not loop.is_closed():
-                try:
-                    loop.call_soon_threadsafe(_tell, hub, changes)
-                except RuntimeError:  # closed in this very moment
-                    continue
+                hub.announce_soon(changes)
 
     # What may be watched
 
@@ -289,6 +292,25 @@ class Restive:
     def is_never(self, endpoint: Any) -> bool:
         """Whether ``never`` takes out the app's function that answered, as its router names it."""
         return endpoint is not None and endpoint in self._never_routes
+
+    def fresh(self, what: str | F) -> Any:
+        """Declare a path glob (``"/prices/*"``) or, as a decorator, a route fresh until it is changed.
+
+        While such a resource is watched, equal GETs without credentials of it are answered without waking
+        the app, where the response itself says nothing of caching, for ``fresh_max`` seconds at most. Only
+        for what every writer announces to this process: by requests through it, or by ``changed()``.
+        """
+        if isinstance(what, str):
+            self._fresh.append(what)
+            return None
+        self._fresh_routes.append(what)
+        return what
+
+    def is_fresh(self, path: str, endpoint: Any) -> bool:
+        """Whether ``fresh`` names the path, or the app's function that answered."""
+        if endpoint is not None and endpoint in self._fresh_routes:
+            return True
+        return any(fnmatchcase(path, pattern) for pattern in self._fresh)
 
     # Backend and operations
 
@@ -344,13 +366,6 @@ def changed(*targets: str, below: bool = False) -> None:
             )
         live = found[0]
     live.changed(*targets, below=below)
-
-
-def _tell(hub: Hub, changes: tuple[Change, ...] | None) -> None:
-    if changes is None:
-        hub.announce_all()
-    else:
-        hub.announce(changes)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

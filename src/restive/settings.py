@@ -76,6 +76,9 @@ class Settings:
     revalidate_floor: float = _setting(
         5.0, "Seconds; a shorter `max-age` or `s-maxage` is taken as this long."
     )
+    fresh_max: float = _setting(
+        60.0, "Seconds after a look for which `live.fresh` holds, where nothing was announced."
+    )
     final_after: float = _setting(
         31_536_000.0, "Seconds; an `immutable` response with at least this lifetime is final."
     )

@@ -39,6 +39,8 @@ _VOLATILE = (
 _OF_VOLATILE = (
     (re.compile(r"r-[A-Za-z0-9_-]{22}"), "TAG"),
     (re.compile(r"^content-length: .*$", re.MULTILINE), "content-length: LENGTH"),
+    (re.compile(r"^age: \d+$", re.MULTILINE), "age: SECONDS"),
+    (re.compile(r"(?<=; ttl=)\d+"), "SECONDS"),
 )
 
 

@@ -18,6 +18,7 @@ from ..http.key import Neutral, RequestKey, look_scope, request_key
 from ..http.origin import same_origin
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
+from ..hub.under_way import UnderWay
 from ..hub.watch import Sink, Watch
 from ..settings import UNWATCHABLE, Settings
 from ..wire.frames import Limits
@@ -40,6 +41,8 @@ class Live(Protocol):
     settings: Settings
     draining: bool
     """The server stops: no watch begins any more."""
+    under_way: UnderWay
+    """The unsafe requests that run in this process."""
 
     def hub(self) -> Hub:
         """The hub of the running loop, made on first use."""

@@ -18,6 +18,7 @@ from .core import Core, Live, Scope
 from .own import Own
 from .plain import Passage
 from .socket import Sockets
+from .stored import Reads
 from .unsafe import Writes
 from .watching import Watching
 
@@ -31,6 +32,7 @@ class FrontDoor:
         self._core = Core(app, live)
         self._watching = Watching(self._core)
         self._own = Own(self._core, self._watching)
+        self._reads = Reads(self._core, self._watching)
         self._writes = Writes(self._core)
         self._sockets = Sockets(self._core, self)
 
@@ -43,6 +45,11 @@ class FrontDoor:
                 await self._sockets.serve(scope, receive, send)
             else:
                 await self._core.app(scope, receive, send)
+            return
+        ready = self._reads.ready(scope)
+        if ready is not None:
+            await send(ready[0])
+            await send(ready[1])
             return
         try:
             passed = await self._watched(scope, receive, send)
@@ -65,9 +72,13 @@ class FrontDoor:
             await self._own.serve(own, scope, receive, send)
             return None
         if scope["method"] != "GET":
+            if scope["method"] == "HEAD" and await self._reads.serve(scope, send):
+                return None
             return scope, send
         asked, scope = self._watching.asked(scope)
         if asked is not None and await self._watching.serve(asked, scope, receive, send):
+            return None
+        if asked is None and await self._reads.serve(scope, send):
             return None
         if asked is not None or prefers_wait(scope):
             send = never_stored(send)

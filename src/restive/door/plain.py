@@ -86,12 +86,7 @@ class Passage:
         """Privacy by default, and where the resource can be watched."""
         if private_by_default(self._request, names):
             headers.append((b"cache-control", b"private, no-cache"))
-        live, scope = self._core.live, self._scope
-        if status == 200 and live.may_watch(scope["path"]) and not live.is_never(scope.get("endpoint")):
-            headers.append((b"link", self._core.monitor_link(self._root)))
-            # A shared cache is told of no negotiation that the query spelling does not need.
-            if b"cache-control" not in names or not shareable(status, self._fields):
-                headers.append((b"vary", b"Accept, Prefer"))
+        headers += monitor_fields(self._core, self._scope, self._root, status, self._fields)
 
     def _flush_head(self) -> None:
         if self._held is not None and not self._chunks:
@@ -139,6 +134,18 @@ class Passage:
             await self._flush
         if self._held is not None:
             await self._release()
+
+
+def monitor_fields(core: Core, scope: Scope, root: str, status: int, fields: Fields) -> Fields:
+    """What is added to a response of a watchable type to say where the resource can be watched."""
+    live = core.live
+    if status != 200 or not live.may_watch(scope["path"]) or live.is_never(scope.get("endpoint")):
+        return ()
+    link = (b"link", core.monitor_link(root))
+    # A shared cache is told of no negotiation that the query spelling does not need.
+    if any(name == b"cache-control" for name, _ in fields) and shareable(status, fields):
+        return (link,)
+    return link, (b"vary", b"Accept, Prefer")
 
 
 def _may_tag(names: Mapping[bytes, bytes]) -> bool:

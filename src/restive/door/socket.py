@@ -45,7 +45,7 @@ class Sockets:
             return
         taken = False
         try:
-            taken = self._take(scope, peer, subprotocol)
+            taken = self._take(scope, send, peer, subprotocol)
             if not taken:
                 await receive()
                 await send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -63,9 +63,9 @@ class Sockets:
         finally:
             self._core.cookies.remove(socket, reach.cookies)
 
-    def _take(self, scope: Scope, peer: str, subprotocol: str | None) -> bool:
+    def _take(self, scope: Scope, send: Send, peer: str, subprotocol: str | None) -> bool:
         """Put the socket on the bare transport, where the server offers it."""
-        takeover: SocketTakeover | None = offered(scope)
+        takeover: SocketTakeover | None = offered(scope, send)
         if takeover is None:
             return False
         from ..transports.bare_socket import BareSocket  # loads websockets, for its unmasking

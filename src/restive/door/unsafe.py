@@ -14,10 +14,35 @@ from ..http.targets import normalize, scope_target
 from ..http.validators import if_match_is_ours, parse_tags, same
 from ..hub.look import Answer, Look
 from ..hub.rendering import from_answer
+from ..hub.under_way import UnderWay
 from ..transports.outlet import Message, Receive, Send
 from .core import RELAYED, Core, Scope
 
 log = logging.getLogger("restive.door")
+
+
+class Held:
+    """What one unsafe request may have changed: until its call has returned the hub answers no read of it.
+
+    From its beginning, since the app may commit at any time; what its response names is added before
+    the first byte of it is sent. So whoever has seen any of the response reads what was written.
+    """
+
+    __slots__ = ("_changes", "_under_way")
+
+    def __init__(self, under_way: UnderWay) -> None:
+        self._under_way = under_way
+        self._changes: list[Change] = []
+
+    def add(self, changes: Iterable[Change]) -> None:
+        """It may have changed these as well."""
+        found = tuple(changes)
+        self._under_way.begin(found)
+        self._changes += found
+
+    def release(self) -> None:
+        """It is over and was announced."""
+        self._under_way.end(self._changes)
 
 
 class Writes:
@@ -53,31 +78,40 @@ class Writes:
         """
         status: int | None = None
         fields: Fields = ()
+        changes: tuple[Change, ...] = ()
         written = dict(scope)  # before routers write their own root path into it
+        held = Held(self._core.live.under_way)
+        held.add(_changes(written, None, (), ancestors=self._core.settings.ancestors))
 
         async def watch(message: Message) -> None:
-            nonlocal status, fields
+            nonlocal status, fields, changes
             if message["type"] == "http.response.start":
                 status = message["status"]
                 fields = lowered(message.get("headers", ()))
+                changes = self._changed(written, status, fields)
+                held.add(changes)
                 if RELAYED not in written:
                     self._core.cookies.answered(tuple(written["headers"]), fields)
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
             if last:
-                self._announce(written, status, fields)
+                self._announce(changes)
 
         try:
             await self._core.app(scope, receive, watch)
         finally:
-            self._announce(written, status, fields)
+            try:
+                self._announce(changes if status is not None else self._changed(written, None, ()))
+            finally:
+                held.release()
 
-    def _announce(self, scope: Scope, status: int | None, fields: Fields) -> None:
+    def _changed(self, scope: Scope, status: int | None, fields: Fields) -> tuple[Change, ...]:
         settings = self._core.settings
         if settings.changes is not None:
-            changes = self._own_rule(scope, status, fields)
-        else:
-            changes = _changes(scope, status, fields, ancestors=settings.ancestors)
+            return self._own_rule(scope, status, fields)
+        return _changes(scope, status, fields, ancestors=settings.ancestors)
+
+    def _announce(self, changes: tuple[Change, ...]) -> None:
         if changes:
             self._core.live.announce(changes)
 

@@ -61,7 +61,7 @@ class Watching:
             if asked.mode == "long-poll":
                 return await self._long_poll(asked, scope, peer, receive, send)
             form: Form = EventStream() if asked.mode == "sse" else Lines()
-            stream = self._stream(form, peer, scope)
+            stream = self._stream(form, peer, scope, send)
             await stream.serve(
                 lambda outlet: [self._core.watch(outlet, scope, cursor=asked.etag)],
                 receive,
@@ -81,10 +81,10 @@ class Watching:
         except Problem:
             return False  # an odd target is the app's to judge
 
-    def _stream(self, form: Form, peer: str, scope: Scope) -> Stream:
+    def _stream(self, form: Form, peer: str, scope: Scope, send: Send) -> Stream:
         core = self._core
         hub, extra = core.live.hub(), core.cors(scope)
-        return Stream(hub, form, peer, core.retry_ms, extra, takeover=offered(scope), caller=core)
+        return Stream(hub, form, peer, core.retry_ms, extra, takeover=offered(scope, send), caller=core)
 
     async def _long_poll(
         self, asked: LiveRequest, scope: Scope, peer: str, receive: Receive, send: Send
@@ -121,7 +121,7 @@ class Watching:
         peer: str | None = self._core.enter(scope)
         try:
             assert peer is not None
-            stream = self._stream(form, peer, scope)
+            stream = self._stream(form, peer, scope, send)
             await stream.serve(
                 lambda outlet: self._begin_many(outlet, scope, frames), receive, send, single=False
             )

@@ -51,6 +51,14 @@ class CacheControl:
             return None
         return min(delta_seconds(value) or 0.0 for value in values)
 
+    def most_seconds(self, name: str) -> float:
+        """The greatest number of seconds that the directive ``name`` (lower-case) says, else 0.
+
+        For directives of which more is stricter: a value that is no number counts as ``MAX_SECONDS``.
+        """
+        found = (delta_seconds(value) for value in self._values.get(name, ()))
+        return max((float(MAX_SECONDS) if seconds is None else seconds for seconds in found), default=0.0)
+
 
 _NOTHING = CacheControl({})
 

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from .caching import CacheControl, cache_control, delta_seconds
 from .fields import Fields, get, get_all
 
-__all__ = ["http_date", "is_final", "lifetime", "retry_after"]
+__all__ = ["freshness_lifetime", "http_date", "is_final", "lifetime", "retry_after"]
 
 
 def lifetime(fields: Fields) -> float | None:
@@ -29,6 +29,11 @@ def lifetime(fields: Fields) -> float | None:
         return None
     left = seconds - (delta_seconds(get(fields, b"age")) or 0.0)
     return left if left > 0 else None
+
+
+def freshness_lifetime(fields: Fields) -> float | None:
+    """Seconds for which the response is fresh in all (RFC 9111, 4.2.1); None where it says nothing of it."""
+    return _explicit(cache_control(fields), fields)
 
 
 def is_final(fields: Fields, final_after: float) -> bool:

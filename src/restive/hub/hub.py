@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from ..errors import Problem
 from ..http.invalidation import Change
@@ -21,6 +24,7 @@ from .flusher import Flusher
 from .gate import Gate
 from .look import ASGIApp
 from .resource import Resource
+from .under_way import UnderWay
 from .variant import Variant
 from .watch import Sink, Watch
 from .wheel import Wheel
@@ -56,6 +60,8 @@ class Hub:
         state: Callable[[], Mapping[str, Any] | None],
         owner: Any = None,
         is_never: Callable[[Any], bool] = lambda _: False,
+        is_fresh: Callable[[str, Any], bool] = lambda _path, _endpoint: False,
+        under_way: UnderWay | None = None,
         on_use: Callable[[Hub], None] = lambda _: None,
         on_idle: Callable[[Hub], None] = lambda _: None,
     ) -> None:
@@ -71,6 +77,9 @@ class Hub:
         self._owner = owner
         self.is_never = is_never
         """Whether the app's function that answered a look may not be watched."""
+        self.is_fresh = is_fresh
+        """Whether the route of a path, or the function that answered a look, is fresh until changed."""
+        self.under_way = UnderWay() if under_way is None else under_way
         self._on_use, self._on_idle = on_use, on_idle
         self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
         self._pump_timer: asyncio.TimerHandle | None = None
@@ -83,6 +92,10 @@ class Hub:
         self._paths: dict[str, set[Resource]] = {}
         self._below: dict[str, set[Resource]] = {}
         self._groups: dict[str, set[Variant]] = {}
+        self._readable: Counter[str] = Counter()
+        self._invalidated: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._posted = self._heard = 0
         self._claims: dict[tuple[str, str], int] = {}
 
     def __repr__(self) -> str:
@@ -175,7 +188,62 @@ class Hub:
         else:
             self._claims.pop((path, owner), None)
 
+    # Plain reads
+
+    def readable(self, path: str, change: int) -> None:
+        """One more (+1), or one less, of the variants of ``path`` can answer plain reads."""
+        name = unquote(path)
+        self._readable[name] += change
+        if not self._readable[name]:
+            del self._readable[name]
+
+    def may_hold(self, scope_path: str, root: str) -> bool:
+        """Whether a GET of this path (decoded, as in an ASGI scope) could be answered here: asked of each."""
+        return scope_path in self._readable or (bool(root) and root + scope_path in self._readable)
+
+    def stored(self, key: RequestKey, names: frozenset[bytes]) -> Variant | None:
+        """The variant that a plain GET of ``key`` may be answered from, once it is known to be fresh.
+
+        ``names`` are the fields that the client sent.
+        """
+        resource = self._resources.get((key.scheme, key.authority, key.target))
+        return None if resource is None else resource.readable(key, names)
+
     # Announcements
+
+    @property
+    def told(self) -> bool:
+        """Every announcement of another thread has been taken in."""
+        return self._heard == self._posted
+
+    def announce_soon(self, changes: Iterable[Change] | None) -> None:
+        """``announce`` from another thread; None: ``announce_all``. Nothing is held for fresh meanwhile."""
+        with self._lock:
+            self._posted += 1
+        try:
+            self.loop.call_soon_threadsafe(self._hear, changes)
+        except RuntimeError:
+            return  # closed in this very moment
+
+    def _hear(self, changes: Iterable[Change] | None) -> None:
+        self._heard += 1
+        if changes is None:
+            self.announce_all()
+        else:
+            self.announce(changes)
+
+    def invalidated(self, groups: Iterable[str], since: float) -> bool:
+        """Whether one of ``groups`` was invalidated at ``since`` (the loop's clock) or later."""
+        return any(self._invalidated.get(group, -1.0) >= since for group in groups)
+
+    def _invalidate(self, group: str) -> None:
+        """Remember it for looks under way, of which nobody knows their groups yet."""
+        now = self.now()
+        self._invalidated.pop(group, None)
+        self._invalidated[group] = now
+        oldest = next(iter(self._invalidated))
+        if now - self._invalidated[oldest] > 2 * self.settings.look_timeout:
+            del self._invalidated[oldest]
 
     def announce(self, changes: Iterable[Change]) -> None:
         """Look again at what ``changes`` name, each resource once."""
@@ -183,6 +251,7 @@ class Hub:
         variants: dict[Variant, None] = {}
         for change in changes:
             if change.group:
+                self._invalidate(change.group)
                 variants.update(dict.fromkeys(self._groups.get(change.group, ())))
                 continue
             index = self._below if change.below else self._paths
@@ -219,6 +288,10 @@ class Hub:
             # Not in this turn: what is announced in it again is the same look's to see.
             self._turning = True
             self.loop.call_soon(self._next_turn)
+
+    def look_out_of_turn(self) -> None:
+        """A look begins that the gate was not asked for; it counts as one that runs."""
+        self._gate.running += 1
 
     def look_ended(self) -> None:
         """A look is over; the next may begin."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..http.key import RequestKey
+from ..http.reuse import matches
 from ..http.sharing import selects
 from .variant import Kind, Variant
 from .watch import Watch
@@ -58,6 +59,18 @@ class Resource:
             variant = self._make(watch.key)
             variant.owner = owner
         variant.join(watch)
+
+    def readable(self, key: RequestKey, names: frozenset[bytes]) -> Variant | None:
+        """The variant that a plain GET may be answered from, of several the newest (RFC 9111, 4.1).
+
+        ``names`` are the fields that the client sent, those in ``key`` and those that are not.
+        """
+        same = self._requests.get(key)
+        candidates = self._shared if same is None else [*self._shared, same]
+        found: list[Variant] = [v for v in candidates if v.stored is not None and matches(v.stored, key, names)]
+        if len(found) < 2:
+            return found[0] if found else None
+        return max(found, key=lambda variant: variant.began)
 
     def announce(self) -> None:
         """Something may have changed here."""
@@ -161,6 +174,7 @@ class Resource:
         """``variant`` has no members any more; the last one takes the resource with it."""
         if self.variants.pop(variant, False) is False:
             return
+        variant.store(None)
         self._forget(variant)
         self.hub.leave_groups(variant, variant.groups)
         if variant.owner:

@@ -48,6 +48,7 @@ class Schedule:
         "_floor",
         "_jitter",
         "_not_before",
+        "_owed",
         "_recheck",
         "_revalidate",
         "_settings",
@@ -70,6 +71,7 @@ class Schedule:
         self._not_before = now
         self._floor = now
         self._failures = 0
+        self._owed = False
         self._unannounced = 0
         self.in_flight: Due | None = None
         self.looked = False
@@ -79,6 +81,19 @@ class Schedule:
     def fresh(self) -> bool:
         """Nothing was announced or asked for since the last look began, and none is under way."""
         return self.looked and self._wanted is None and self.in_flight is None and not self._failures
+
+    @property
+    def known(self) -> bool:
+        """Nothing was announced or asked for since the look began whose state is held.
+
+        A look that only time has brought on leaves what is held as good as it was.
+        """
+        return self.looked and self._wanted is None and not self._owed and not self._failures
+
+    @property
+    def failing(self) -> bool:
+        """The last look gave no state."""
+        return self._failures > 0
 
     def want(self, now: float) -> None:
         """Somebody joined and must be answered by a look that begins after this moment."""
@@ -116,6 +131,7 @@ class Schedule:
     def begin(self, due: Due, now: float) -> None:
         """The look that ``due`` named starts now."""
         self.in_flight = due
+        self._owed = self._wanted is not None
         self._wanted = None
         self._announced = False
         if self._settle is not None and self._settle <= now:
@@ -132,7 +148,7 @@ class Schedule:
     def done(self, now: float, *, changed: bool, lifetime: float | None) -> bool:
         """The look gave a state. Returns True once when the variant is slowed down by it."""
         due, self.in_flight = self.in_flight, None
-        self.looked, self._failures = True, 0
+        self.looked, self._failures, self._owed = True, 0, False
         if self._recheck is None or due is None or due.rights:
             # Its own timer: changes without end must not put off the look that bounds rights.
             self._recheck = now + self._settings.recheck * (1 - RECHECK_JITTER * self._jitter())

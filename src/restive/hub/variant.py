@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..http.freshness import is_final, lifetime
 from ..http.invalidation import cache_groups
 from ..http.key import RequestKey
+from ..http.reuse import Stored, store
 from ..http.sharing import per_watcher, selects, shareable, vary
 from ..http.validators import same
 from .gate import ADDRESS
 from .look import Answer, Look
 from .rendering import Rendering
-from .schedule import Reason, Schedule
+from .schedule import Due, Reason, Schedule
 from .verdict import Found, Later, Over, Verdict, judge, not_watchable
 from .watch import FINAL, End, Watch
 
@@ -57,9 +58,11 @@ class Variant:
         "kind",
         "members",
         "owner",
+        "readers",
         "rendering",
         "resource",
         "schedule",
+        "stored",
         "vary",
         "waiting",
     )
@@ -75,6 +78,9 @@ class Variant:
         self.rendering: Rendering | None = None
         self.began = 0.0
         """When the look began that ``rendering`` is of: what decides which of two is the newer."""
+        self.stored: Stored | None = None
+        """What plain reads may be answered with, while ``known``."""
+        self.readers: list[tuple[int, asyncio.Future[Stored | None]]] = []
         self.members: dict[RequestKey, dict[Watch, None]] = {}
         self.waiting: list[Watch] = []
         self.schedule = Schedule(resource.hub.settings, resource.hub.now())
@@ -153,6 +159,70 @@ class Variant:
             self._look.cancel()
             self._look = None
             self.resource.hub.look_ended()
+        self._release(None)
+
+    # Plain reads
+
+    @property
+    def known(self) -> bool:
+        """Whether what is held is of a look that began after the last change this process knows of."""
+        hub = self.resource.hub
+        return self.schedule.known and hub.told and not hub.under_way.touches(self.resource.path, self.groups)
+
+    def ask(self) -> asyncio.Future[Stored | None] | None:
+        """What the app says from now on, one look for all who ask; None where each asks it better itself.
+
+        The future gives None where the answer is not for everybody who waits for it.
+        """
+        if self.schedule.failing or not self.members:
+            return None
+        reader: asyncio.Future[Stored | None] = self.resource.hub.loop.create_future()
+        self.readers.append((self._looks + 1, reader))
+        if self._look is None:
+            self._look_now()
+        return reader
+
+    def _look_now(self) -> None:
+        """A look for users' own requests: out of turn, since each would have cost a call of the app."""
+        hub = self.resource.hub
+        reason = Reason.CHANGED if self.schedule.looked else Reason.FIRST
+        hub.look_out_of_turn()
+        self._start(Due(hub.now(), reason, announced=True))
+
+    def _release(self, stored: Stored | None) -> None:
+        """Answer those who wait for a look that began after they asked, or after the last change."""
+        waiting, self.readers = self.readers, []
+        known = stored is None or (bool(waiting) and self.known)
+        for least, reader in waiting:
+            if not known and least > self._looks:
+                self.readers.append((least, reader))
+            elif not reader.done():
+                reader.set_result(stored)
+
+    def store(self, stored: Stored | None) -> None:
+        """From now on plain reads may be answered with ``stored``."""
+        if (stored is None) != (self.stored is None):
+            self.resource.hub.readable(self.resource.path, -1 if stored is None else +1)
+        self.stored = stored
+
+    def _store(self, key: RequestKey, answer: Answer) -> None:
+        """Keep for plain reads what the look to ``key`` found, where it may be reused."""
+        hub, rendering = self.resource.hub, self.rendering
+        shared = self.kind is Kind.SHARED
+        declared = (
+            hub.settings.fresh_max
+            if self.kind is Kind.REQUEST and hub.is_fresh(key.path, answer.endpoint)
+            else None
+        )
+        if rendering is None or answer.status != 200 or not answer.whole or not (shared or declared):
+            self.store(None)
+            return
+        self.store(
+            store(
+                key, answer.fields, rendering.body, rendering.etag, shared=shared, declared=declared,
+                requested=self._begun, received=hub.now(), unix=time.time(),
+            )
+        )  # fmt: skip
 
     # The refresh loop
 
@@ -198,6 +268,11 @@ class Variant:
             return False
         if due.rights and self.kind is Kind.AUDIENCE:
             self._dissolve()
+        self._start(due)
+        return True
+
+    def _start(self, due: Due) -> None:
+        hub = self.resource.hub
         self._begun = hub.now()
         self._looks += 1
         self.schedule.begin(due, self._begun)
@@ -206,7 +281,6 @@ class Variant:
             hub.app, hub.scope_of(key, due.reason), hub.settings.max_representation, self._looked
         )
         self._look.start(hub.settings.look_timeout, hub.tasks)
-        return True
 
     def _dissolve(self) -> None:
         """Everybody in an audience is looked for with their own request; those who agree join again."""
@@ -219,6 +293,7 @@ class Variant:
         hub.look_ended()
         if key is None or key not in self.members:
             # Whose request it was has left; nobody else may be judged by its answer.
+            self._release(None)
             self.schedule.again(hub.now())
             self.arm()
             return
@@ -236,6 +311,7 @@ class Variant:
     def _later(self, answer: Answer, verdict: Later) -> None:
         hub = self.resource.hub
         self.schedule.failed(hub.now(), verdict.retry_after)
+        self._release(None)
         log.info(
             "A look at %s had no answer (%s); it is kept and tried again",
             self.resource.target,
@@ -246,6 +322,7 @@ class Variant:
     def _over(self, key: RequestKey, answer: Answer, verdict: Over) -> None:
         hub = self.resource.hub
         self.schedule.again(hub.now())
+        self._release(None)
         if verdict.refused or self.kind is Kind.AUDIENCE:
             mine = list(self.members.pop(key))
         else:
@@ -280,13 +357,20 @@ class Variant:
                 "It is now looked at every %g s only. Leave that out, or call changed() when it changes.",
                 self.resource.target, 5, hub.settings.recheck,
             )  # fmt: skip
-        self.resource.regroup(self, cache_groups(answer.fields))
+        groups = cache_groups(answer.fields)
+        self.resource.regroup(self, groups)
+        if groups and hub.invalidated(groups, self._begun):
+            self.schedule.announce(hub.now())  # nobody knew that it was in them
+        self._store(key, answer)
+        self._release(self.stored)
         self._tell(everybody=changed)
         if is_final(answer.fields, hub.settings.final_after):
             self._finish()
             return
         self.resource.settle(self)
         self.arm()
+        if self.readers and self.members:
+            self._look_now()
 
     def adopt(self, other: Variant) -> None:
         """Take over another variant's rendering, which these members may see as well, where it is newer."""
@@ -294,6 +378,7 @@ class Variant:
         if rendering is None or other.began <= self.began:
             return
         self.began = other.began
+        self.store(other.stored)
         if self.rendering is None or not rendering.same_as(self.rendering):
             self.rendering = rendering
             self._tell(everybody=True)
