@@ -67,7 +67,9 @@ class Resource:
         """
         same = self._requests.get(key)
         candidates = self._shared if same is None else [*self._shared, same]
-        found: list[Variant] = [v for v in candidates if v.stored is not None and matches(v.stored, key, names)]
+        found: list[Variant] = [
+            each for each in candidates if each.stored is not None and matches(each.stored, key, names)
+        ]
         if len(found) < 2:
             return found[0] if found else None
         return max(found, key=lambda variant: variant.began)
