@@ -6,10 +6,13 @@ What several changes owe a connection until its turn comes is written in one cal
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol
 
 __all__ = ["Flushed", "Flusher"]
+
+log = logging.getLogger("restive.hub")
 
 SLICE = 256
 """Connections that are written to in one turn of the loop."""
@@ -41,7 +44,10 @@ class Flusher:
     def _flush(self) -> None:
         waiting = self._waiting
         for _ in range(min(SLICE, len(waiting))):
-            waiting.popleft().flush()
+            try:
+                waiting.popleft().flush()
+            except Exception:  # one connection's fault holds up no other
+                log.exception("A connection could not be written to.")
         if waiting:
             self._loop.call_soon(self._flush)
         else:

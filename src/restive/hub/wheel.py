@@ -7,9 +7,12 @@ next time.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 __all__ = ["TICK", "Timed", "Wheel"]
+
+log = logging.getLogger("restive.hub")
 
 TICK = 0.5
 """Seconds between two turns; nothing is asked before its time, and at most so much after it."""
@@ -57,7 +60,11 @@ class Wheel:
         self._turned, self._timer = reached, None
         for slot in due:
             for item in self._slots.pop(slot):
-                when = item.tick(now)
+                try:
+                    when = item.tick(now)
+                except Exception:  # one connection's fault holds up no other
+                    log.exception("A connection could not be asked for what is due.")
+                    continue
                 if when is not None:
                     self.at(when, item)
         if self._slots and self._timer is None:
