@@ -19,6 +19,7 @@ with the next sweep that meets it.
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
@@ -28,7 +29,7 @@ import msgspec
 
 from ..backends.port import Append, Backend, Delete, Drop, Page, Record, Save, Step
 from ..errors import Canceled, Conflict, Interrupted
-from .identity import time_of
+from .identity import Identities, time_of
 from .record import Gone, OperationRecord
 
 __all__ = ["Entry", "Store"]
@@ -66,6 +67,7 @@ class Store:
     def __init__(self, backend: Callable[[], Backend], clock: Callable[[], float] = time.time) -> None:
         self._backend = backend
         self.clock = clock
+        self.identities = Identities(secrets.token_bytes)
         self._recent: OrderedDict[str, tuple[Record, OperationRecord]] = OrderedDict()
         """What this process has stored last of operations that are not final: the compare-and-set says
         whether another one did since, and mostly spares a read."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from .declaration import Declaration
 from .files import COPY_CHUNK, Files
 from .forms import link
 from .idempotency import Key, Keys, Known, fingerprint, other_payload, record_name
-from .identity import new_identity, time_of
+from .identity import time_of
 from .options import Options
 from .quota import Quota
 from .record import OperationRecord
@@ -153,7 +152,7 @@ class _Submission:
 
     def __init__(self, store: Store, files: Files, quota: Quota) -> None:
         self.created = store.clock()
-        self.id = new_identity(self.created, secrets.token_bytes)
+        self.id = store.identities.new(self.created)
         self._store, self._files, self._quota = store, files, quota
         self._uploads = self._size = 0
 
