@@ -194,11 +194,11 @@ async def test_after_its_retention_an_operation_is_gone_and_a_day_later_forgotte
     assert (await bench.client.get(location)).status_code == 200
     later = 110
     assert (await bench.client.get(location)).status_code == 410  # before anybody swept
-    service.runner.sweep()
+    service.runner._sweeping.do()
     assert (await bench.client.get(f"{location}/parts/a.txt")).status_code == 410
     assert not list((home / "operations").iterdir())
     later = 100 + 90_000
-    service.runner.sweep()
+    service.runner._sweeping.do()
     assert (await bench.client.get(location)).status_code == 404
     assert [each.name for each in bench.host.backend.scan("operation")] == []
 
@@ -430,6 +430,24 @@ async def test_what_a_lost_run_has_half_written_goes_with_it(bench, gate, retrie
     store.update(identity, lambda it: replace(it, lease=replace(it.lease, expires=0.0)))
     ended = await other.until(location, lambda it: it["status"] != "running")
     assert ended["status"] == ("queued" if retries else "failed")
+    assert list(parts.iterdir()) == []
+    gate.set()
+    await bench.settled()
+    assert list(parts.iterdir()) == []
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_what_a_function_has_half_written_when_the_server_stops_goes_with_it(bench, gate, retries):
+    @bench.operation("/writes", retries=retries, backoff=60.0)
+    def write(op: Operation) -> None:
+        with op.part("big.bin") as file:
+            file.write(b"x")
+            gate.wait(10)
+
+    location = (await bench.client.post("/writes")).headers["location"]
+    parts = bench.operations.service.files.folder(location.rpartition("/")[2]) / "parts"
+    await bench.until(location, lambda it: parts.exists() and any(parts.glob("*.open/data*")))
+    await asyncio.to_thread(bench.operations.drain, 0.0)
     assert list(parts.iterdir()) == []
     gate.set()
     await bench.settled()

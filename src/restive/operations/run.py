@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BackendError, Canceled, Conflict, Interrupted, TimedOut
+from ..errors import BackendError, Canceled, Conflict, Interrupted
 from .files import Files, Part
 from .progress import Meter
 from .record import OperationRecord
+from .stop import Stop
 from .store import Store
 
 __all__ = ["Run"]
@@ -26,8 +27,6 @@ logger = logging.getLogger("restive.operations")
 
 LOOK_EVERY = 0.5
 """Seconds after which ``check`` reads the record again, for a cancel that came through another process."""
-
-WHY = {Canceled: "is canceled", Interrupted: "is interrupted", TimedOut: "has run too long"}
 
 
 class Run:
@@ -66,12 +65,11 @@ class Run:
         self._stored_at = self._looked_at = time.monotonic()
         self._deadline = None if timeout is None else self._stored_at + timeout
         self._budget = budget
-        self._stop: type[Canceled | Interrupted] | None = None
+        self._stop = Stop(self.id)
         self.stopped_at: float | None = None
         """When (monotonic) the function was first asked to end."""
         self.given_up = False
         """Whether its end was stored although the function has not ended."""
-        self._on_stop: Callable[[], None] | None = None
 
     # What the function calls
 
@@ -83,7 +81,7 @@ class Run:
         message: str | None = None,
     ) -> None:
         """Merge a report into the progress."""
-        self._raise_stop()
+        self._stop.check()
         with self._lock:
             self._meter = self._meter.report(time.monotonic(), completed, total, unit, message)
             was, self._dirty = self._dirty, True
@@ -100,7 +98,7 @@ class Run:
 
     def check(self) -> None:
         """Raise ``Canceled`` or ``Interrupted`` where the function should end."""
-        self._raise_stop()
+        self._stop.check()
         if time.monotonic() - self._looked_at >= LOOK_EVERY:
             self.fence()
 
@@ -111,14 +109,14 @@ class Run:
 
     def fence(self) -> None:
         """As ``check``, by the stored record: nothing of an old lease comes in."""
-        self._raise_stop()
+        self._stop.check()
         self._looked_at = time.monotonic()
         found = self.store.load(self.id)
         if not isinstance(found, OperationRecord):
             self.stop(Canceled)
         else:
             self._see(found)
-        self._raise_stop()
+        self._stop.check()
 
     def publish(self, part: Part) -> None:
         """Add a finished part to the operation's stream, unless an earlier run has done so."""
@@ -135,7 +133,7 @@ class Run:
                 self.stop(Interrupted)
             else:
                 self._count(saved)
-        self._raise_stop()
+        self._stop.check()
         self._wake()
 
     def _count(self, saved: OperationRecord | None) -> None:
@@ -159,34 +157,22 @@ class Run:
         """The path of one of its parts, as clients know it."""
         return self.operation.part_location(name)
 
-    def _raise_stop(self) -> None:
-        if self._stop is not None:
-            raise self._stop(f"Operation {self.id} {WHY[self._stop]}.")
-
     # What the runner calls
 
     @property
     def stopped(self) -> type[Canceled | Interrupted] | None:
         """Why the function should end, if it should."""
-        return self._stop
+        return self._stop.why
 
     def stop(self, why: type[Canceled | Interrupted]) -> None:
         """Ask the function to end; the first reason counts."""
-        with self._lock:
-            if self._stop is None:
-                self._stop, self.stopped_at = why, time.monotonic()
-            callback = self._on_stop
-        if callback is not None:
-            callback()
+        if self._stop.set(why):
+            self.stopped_at = time.monotonic()
         self._wake()
 
     def on_stop(self, callback: Callable[[], None] | None) -> None:
         """Call this when the function should end; at once where it should already."""
-        with self._lock:
-            self._on_stop = callback
-            stopped = self._stop is not None
-        if callback is not None and stopped:
-            callback()
+        self._stop.on(callback)
 
     def due(self) -> float:
         """The monotonic time at which ``save`` is next to be called."""

@@ -182,10 +182,6 @@ class Runner:
         self._sweeping.begin()
         self._keeper.wake()
 
-    def sweep(self) -> None:
-        """Look for what others left behind."""
-        self._sweeping.do()
-
     @property
     def busy(self) -> bool:
         """Whether anything waits or runs."""
@@ -473,8 +469,7 @@ class Runner:
             run.given_up = True
             ended = run.end(lambda found, *_: found.interrupted(self.store.clock()))
             self._keeper.remove(run)
-            if ended is not None:
-                self._announce(ended)
+            self._told(run, ended)
 
     def _idle(self, seconds: float) -> bool:
         until = time.monotonic() + seconds

@@ -7,7 +7,6 @@ line. Where the process ends before it has begun the job, it is given to another
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
@@ -58,7 +57,6 @@ class ExecutorEngine:
         self._line = Line(home)
         self._pool = pool(self._line)
         self._interval, self._by_value = interval, by_value
-        self._at: dict[str, int] = {}
         self._known_levels: Levels = ()
         self._levels_until = 0.0
 
@@ -69,26 +67,23 @@ class ExecutorEngine:
         except Exception as error:  # noqa: BLE001 - whatever pickling it raises
             return worker.unloadable(run.id, _name(task), error)
         call = Call(self._line.number(), run, self._helping)
-        self._at[run.id] = threading.get_ident()
         self._line.enter(call)
-        try:
-            return self._called(call, self._job(call, task, function))
-        except Exception as error:  # noqa: BLE001 - it is the operation's, not the attendant's
-            return _outcome(run, error)
-        finally:
-            run.on_stop(None)
-            call.left()
-            self._line.leave(call)
-            self._kill(run)  # those who help what is over
-            self._at.pop(run.id, None)
+        with self.threads.attending(run.id):
+            try:
+                return self._called(call, self._job(call, task, function))
+            except Exception as error:  # noqa: BLE001 - it is the operation's, not the attendant's
+                return _outcome(run, error)
+            finally:
+                run.on_stop(None)
+                call.left()
+                self._line.leave(call)
+                self._kill(run)  # those who help what is over
 
     def give_up(self, run: Run) -> bool:
         """Kill the worker where it is our own; a pool that was given would break as a whole."""
         if not self._pool.own:
             logger.error("Operation %s does not end, and holds its worker.", run.id)
-            ident = self._at.get(run.id)
-            if ident is not None:
-                self.threads.lose(ident)
+            self.threads.give_up(run.id)
             return False
         self._kill(run)
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -38,19 +37,16 @@ class HostedEngine:
         self.threads = Threads(workers)
         self.workers = workers
         self._executor, self._owned = executor, owned
-        self._at: dict[str, int] = {}
 
     def call(self, task: Task, run: Run) -> Outcome:
         """Have the function called on one of the executor's threads, and wait for its end."""
-        self._at[run.id] = threading.get_ident()
-        try:
-            return self._executor.submit(self._called, task, run).result()
-        except RuntimeError as error:  # it is shut down
-            logger.error("Operation %s cannot be called: %s", run.id, error)
-            problem = Problem(500, "The operation failed", "Its executor takes no more calls.")
-            return Outcome("failed", error=problem.document(), retry=True)
-        finally:
-            self._at.pop(run.id, None)
+        with self.threads.attending(run.id):
+            try:
+                return self._executor.submit(self._called, task, run).result()
+            except RuntimeError as error:  # it is shut down
+                logger.error("Operation %s cannot be called: %s", run.id, error)
+                problem = Problem(500, "The operation failed", "Its executor takes no more calls.")
+                return Outcome("failed", error=problem.document(), retry=True)
 
     def _called(self, task: Task, run: Run) -> Outcome:
         if run.stopped is not None:
@@ -67,9 +63,7 @@ class HostedEngine:
 
     def give_up(self, run: Run) -> bool:
         """False: a thread cannot be ended."""
-        ident = self._at.get(run.id)
-        if ident is not None:
-            self.threads.lose(ident)
+        self.threads.give_up(run.id)
         return False
 
     def close(self) -> None:

@@ -27,21 +27,15 @@ class ThreadEngine:
 
     def __init__(self, workers: int) -> None:
         self.threads = Threads(workers)
-        self._at: dict[str, int] = {}
 
     def call(self, task: Task, run: Run) -> Outcome:
         """Call the function here."""
-        self._at[run.id] = threading.get_ident()
-        try:
+        with self.threads.attending(run.id):
             return call(task.function, task.signature, task.stored, Operation(run, self.threads), run)
-        finally:
-            self._at.pop(run.id, None)
 
     def give_up(self, run: Run) -> bool:
         """False: a thread cannot be ended. Another one takes its place."""
-        ident = self._at.get(run.id)
-        if ident is not None:
-            self.threads.lose(ident)
+        self.threads.give_up(run.id)
         return False
 
     def close(self) -> None:

@@ -15,9 +15,10 @@ from ...errors import Canceled, Interrupted
 from ..files import Files, Part
 from ..mapping import Work
 from ..progress import Meter
+from ..stop import Stop
 from .jobs import FunctionJob, pickler
 from .lifeline import Lifeline
-from .messages import Done, Look, Piece, Pull, Report, Share, Unshare, stop_name
+from .messages import Done, Look, Piece, Pull, Report, Share, Unshare
 
 __all__ = ["RemoteRun"]
 
@@ -38,13 +39,11 @@ class RemoteRun:
         self._job, self._line = job, line
         self._crew = _Handing(job.number, job.by_value, line)
         self._lock = threading.Lock()
-        self._stopping = threading.Lock()
         self._meter = Meter()
         self._dirty = False
         self._sent_at = float("-inf")
         self._looked_at = time.monotonic()
-        self._stop: type[Canceled | Interrupted] | None = None
-        self._on_stop: Callable[[], None] | None = None
+        self._stop = Stop(job.id)
 
     # Progress
 
@@ -56,7 +55,7 @@ class RemoteRun:
         message: str | None = None,
     ) -> None:
         """Merge a report into the progress; it is sent soon."""
-        self._raise_stop()
+        self._stop.check()
         with self._lock:
             before = self._meter.progress.unit
             self._meter = self._meter.report(time.monotonic(), completed, total, unit, message)
@@ -101,35 +100,23 @@ class RemoteRun:
     @property
     def stopped(self) -> type[Canceled | Interrupted] | None:
         """Why the function should end, if it should."""
-        return self._stop
+        return self._stop.why
 
     def stop(self, why: type[Canceled | Interrupted]) -> None:
         """Ask the function to end; the first reason counts."""
-        with self._stopping:
-            self._stop = self._stop or why
-            callback = self._on_stop
-        if callback is not None:
-            callback()
+        self._stop.set(why)
 
     def on_stop(self, callback: Callable[[], None] | None) -> None:
         """Call this when the function should end; at once where it should already."""
-        with self._stopping:
-            self._on_stop = callback
-            stopped = self._stop is not None
-        if callback is not None and stopped:
-            callback()
+        self._stop.on(callback)
 
     def check(self) -> None:
         """Raise ``Canceled`` or ``Interrupted`` where the function should end."""
-        self._raise_stop()
+        self._stop.check()
         now = time.monotonic()
         if now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now
             self._line.send(Look(self.call))
-
-    def _raise_stop(self) -> None:
-        if self._stop is not None:
-            raise self._stop(f"Operation {self.id} is to end: {stop_name(self._stop)}.")
 
     # Parts
 
@@ -139,7 +126,7 @@ class RemoteRun:
 
     def fence(self) -> None:
         """As ``check``, by the stored record."""
-        self._raise_stop()
+        self._stop.check()
         self._ask(None)
 
     def publish(self, part: Part) -> None:
@@ -153,7 +140,7 @@ class RemoteRun:
             self._line.ask(self.call, part)
         except (Canceled, Interrupted) as stop:
             self.stop(type(stop))
-            self._raise_stop()
+            self._stop.check()
 
     # The crew of op.map
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 __all__ = ["Job", "Shared", "Threads"]
@@ -51,6 +52,7 @@ class Threads:
         self._starting = 0
         self._idle = 0
         self._lost: set[int] = set()
+        self._attending: dict[str, int] = {}
 
     def serve(self, take: Callable[[], Job | None]) -> None:
         """Get jobs by ``take``, which gives None where there is none that may begin now."""
@@ -73,6 +75,21 @@ class Threads:
         with self._changed:
             if shared in self._shared:
                 self._shared.remove(shared)
+
+    @contextmanager
+    def attending(self, run: str) -> Iterator[None]:
+        """Count this thread as at work for the run of that id, until it leaves."""
+        self._attending[run] = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._attending.pop(run, None)
+
+    def give_up(self, run: str) -> None:
+        """What attends to that run hangs."""
+        ident = self._attending.get(run)
+        if ident is not None:
+            self.lose(ident)
 
     def lose(self, ident: int) -> None:
         """The thread ``ident`` hangs in a job for ever: another may take its place."""
