@@ -15,7 +15,7 @@ from restive.errors import SettingError
 from restive.operations import Operation
 
 if TYPE_CHECKING:
-    from conftest import Bench
+    from operation_bench import Bench
 
 NewBench = Callable[..., "Bench"]
 

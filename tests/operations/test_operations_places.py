@@ -175,7 +175,7 @@ async def test_what_is_kept_for_as_long_as_promised_is_removed(new_bench, place)
 
     await asyncio.wait_for(gone(), 20)
     await bench.settled()
-    await asyncio.to_thread(bench.operations.service.runner.sweep)
+    await asyncio.to_thread(bench.operations.service.runner._sweeping.do)
     assert keys(place) == []
 
 

@@ -192,7 +192,7 @@ def test_a_hanging_function_does_not_keep_the_process_alive(tmp_path):
         import sys, threading
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
-        from conftest import Bench, TinyHost
+        from operation_bench import Bench, TinyHost
         from restive.backends.memory import MemoryBackend
         from starlette.testclient import TestClient
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import process_functions as functions
 import pytest
+from operation_bench import Bench
 
-from conftest import Bench
 from restive.errors import SettingError
 from restive.operations.record import INTERRUPTED, TIMED_OUT
 
