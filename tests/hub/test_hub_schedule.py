@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restive.hub.schedule import UNANNOUNCED_LIMIT, Reason, Schedule
@@ -145,6 +145,7 @@ def test_a_refused_member_does_not_delay_the_next() -> None:
     assert due.at <= 10.001
 
 
+@example([("announce", 0.0), ("failed", 0.0), ("announce", 1.0), ("announce", 0.0), ("done", 0.0)])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["announce", "want", "done", "same", "failed"]), st.floats(0, 20)),

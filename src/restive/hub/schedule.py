@@ -138,6 +138,7 @@ class Schedule:
             self._settle = None
         self._revalidate = None
         self._not_before = now + self._settings.min_interval
+        self._floor = max(self._floor, self._not_before)
 
     def again(self, now: float) -> None:
         """The look in flight said nothing that counts (it was one member's refusal): look at once."""
