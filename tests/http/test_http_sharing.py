@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restive.http.key import Neutral, RequestKey, request_key
-from restive.http.sharing import has_credentials, per_watcher, private_by_default, selects, shareable, vary
+from restive.http.sharing import (
+    has_credentials,
+    per_watcher,
+    private_by_default,
+    selects,
+    shareable,
+    shares,
+    vary,
+)
 
 
 def answer(cache_control="", *others):
@@ -169,6 +177,33 @@ def test_selects(a, b, equal):
     assert selects(frozenset({b"accept-language"}), first, second) is equal
     assert selects(frozenset(), first, second)
     assert not selects(frozenset({b"cookie"}), first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "together"),
+    [
+        (b"cookie", True),
+        (b"authorization", True),
+        (b"x-api-key", True),
+        (b"x-forwarded-user", True),
+        (b"x-auth-request-email", True),
+        (b"accept", True),
+        (b"accept-language", True),
+        (b"x-forwarded-host", False),
+        (b"x-forwarded-proto", False),
+        (b"x-forwarded-prefix", False),
+        (b"x-original-url", False),
+        (b"x-http-method-override", False),
+        (b"origin", False),
+        (b"x-anything", False),
+    ],
+)
+def test_watchers_share_where_they_differ_in_who_asks_or_what_is_negotiated_only(name, together):
+    for other in (key(), key((name, b"b")), key((name, b"a"), (name, b"a"))):
+        assert shares(frozenset(), key((name, b"a")), other) is together
+        assert shares(frozenset(), other, key((name, b"a"))) is together
+    assert shares(frozenset(), key((name, b"a")), key((name, b"a")))
+    assert not shares(frozenset({name}), key((name, b"a")), key((name, b"b")))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,55 @@ def test_different_requests_do_not_share_what_is_not_public() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("evil_first", [True, False])
+@pytest.mark.parametrize("name", ["x_forwarded_host", "x_original_url", "x_unknown"])
+def test_a_field_that_no_cache_knows_shapes_nobody_elses_rendering(name: str, evil_first: bool) -> None:
+    """Web cache poisoning: who watches with it is neither the first nor the most recent of the others."""
+
+    async def main() -> None:
+        page = Page()
+        page.answer = lambda scope: (
+            200, PUBLIC, dict(scope["headers"]).get(name.replace("_", "-").encode(), b"shop.test")
+        )  # fmt: skip
+        bench = Bench(page)
+        evil = [bench.watch(**{name: "evil.test"})[0]] if evil_first else []
+        await asyncio.sleep(0.1)
+        victims = [bench.watch(cookie=f"s={n}")[0] for n in range(3)]
+        await asyncio.sleep(0.1)
+        if not evil_first:
+            evil = [bench.watch(**{name: "evil.test"})[0]]
+        for _ in range(3):
+            bench.hub.announce_all()
+            await asyncio.sleep(2)
+        assert evil[0].bodies == [b"evil.test"]
+        assert [victim.bodies for victim in victims] == [[b"shop.test"]] * 3
+        assert len(page.looks) < 20
+
+    run(main())
+
+
+def test_who_asks_and_the_same_proxy_split_nothing() -> None:
+    """The usual case: browsers of many users behind one proxy that authenticates them."""
+
+    async def main() -> None:
+        page = Page(cache_control="public, max-age=600")
+        bench = Bench(page)
+        for n in range(200):
+            bench.watch(
+                cookie=f"s={n}", authorization=f"Bearer {n}", x_api_key=str(n), x_forwarded_user=f"u{n}",
+                x_auth_request_email=f"u{n}@shop.test", accept_language=("de", "en")[n % 2],
+                x_forwarded_host="shop.test", x_forwarded_proto="https", x_requested_with="fetch",
+            )  # fmt: skip
+            await asyncio.sleep(0.1 if n == 0 else 0)
+        await asyncio.sleep(0.1)
+        assert len(page.looks) == 1
+        bench.hub.announce_all()
+        await asyncio.sleep(0.1)
+        assert len(page.looks) == 2
+
+    run(main())
+
+
 def test_a_response_that_turns_private_reaches_nobody_else() -> None:
     async def main() -> None:
         page = Page(cache_control="public, max-age=600")

@@ -15,7 +15,7 @@ from ..errors import SettingError
 from .fields import OWS, Fields, is_field_name, split_list
 from .live import LIVE_TYPES
 
-__all__ = ["DROPPED", "NEUTRAL", "Neutral", "is_harmless"]
+__all__ = ["DROPPED", "NEUTRAL", "Neutral", "is_harmless", "shapes"]
 
 NEUTRAL = (
     # the client's software and its connection
@@ -49,6 +49,17 @@ _KNOWN = (
     *("x-forwarded-scheme", "x-forwarded-server", "x-forwarded-ssl"),
 )
 
+# On which no response depends that says `public` or `s-maxage`, but for what it names in Vary: who asks,
+# as a client or an authenticating proxy says it, and what is negotiated. Shared caches rely on it too.
+_UNKEYED = (
+    *("authorization", "cookie", "x-api-key", "x-auth-token", "x-access-token"),
+    *("x-csrf-token", "x-csrftoken", "x-xsrf-token", "accept", "accept-*"),
+    *("remote-*", "x-remote-*", "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups"),
+    *("x-forwarded-preferred-username", "x-forwarded-access-token", "x-forwarded-client-cert"),
+    *("x-auth-request-*", "x-authentik-*", "x-webauth-*", "x-pomerium-*", "tailscale-user-*", "cf-access-*"),
+    *("x-amzn-oidc-*", "x-goog-authenticated-user-*", "x-goog-iap-jwt-assertion", "x-ms-client-principal*"),
+)
+
 _PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -61,6 +72,16 @@ def _matcher(patterns: Collection[str]) -> Callable[[bytes], bool]:
 
 is_harmless = _matcher((*NEUTRAL, *DROPPED, *_KNOWN))
 """Whether the field (lower-case name) says nothing of who asks; one that nobody knows may."""
+
+_is_unkeyed = _matcher(_UNKEYED)
+
+
+def shapes(name: bytes) -> bool:
+    """Whether the field (lower-case name) could shape a shared response that names it in no ``Vary``.
+
+    ``X-Forwarded-Host`` does where an app builds links with it, and so may any field that nobody knows.
+    """
+    return not _is_unkeyed(name)
 
 
 class Neutral:

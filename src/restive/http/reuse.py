@@ -8,13 +8,13 @@ must not have been in the stored request where it is not in this one. No clock i
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .caching import cache_control, delta_seconds
 from .fields import Fields, get, get_all, split_list, without
 from .freshness import freshness_lifetime, http_date
 from .key import RequestKey
-from .sharing import per_watcher, selects, vary
+from .sharing import per_watcher, selects, shaping, vary
 from .validators import none_match, valid
 
 __all__ = ["Asked", "Reuse", "Stored", "asked", "matches", "reuse", "store"]
@@ -30,10 +30,6 @@ _REPLACED = frozenset({b"age", b"content-length"})
 # A part of the representation, or a state that only the origin can compare (RFC 9111, 4.3.2); a wait.
 _FORWARDED = frozenset(b"range if-range if-match if-unmodified-since prefer transfer-encoding".split())
 _FORBIDDING = ("no-cache", "no-store", "private")
-
-# Of these `public` and `s-maxage` say that the response does not depend on them beyond Vary, and apps
-# and shared caches agree on it; anything else could be a field that no cache has ever heard of.
-_DECLARED = frozenset({b"cookie", b"authorization", b"accept"})
 
 # Taken out of a key where they say nothing, not because no response could depend on them.
 _NORMALISED = frozenset({b"host", b"accept", b"cookie", b"origin"})
@@ -85,8 +81,8 @@ class Stored:
         self.age = age
         self.at = at
         """When it had ``age``, seconds of the clock that ``reuse`` is asked with."""
-        self.made: dict[str, Fields] = {}
-        """The fields of answers made of it: for whoever makes them, for as long as they are the same."""
+        self.made: dict[tuple[Reuse, bytes, int], Any] = {}
+        """The answers made of it: for whoever makes them, for as long as they are the same."""
 
     def age_at(self, now: float) -> float:
         """Its current age (RFC 9111, 4.2.3)."""
@@ -197,14 +193,9 @@ def _unshaped(stored: RequestKey, request: RequestKey) -> bool:
     Else whoever sends a field that the app reads without naming it in Vary (``X-Forwarded-Host``)
     would shape what others get. Origin goes both ways: CORS middleware often names it only when asked.
     """
-    odd = [(name, value) for name, value in stored.fields if not _is_declared(name)]
-    if odd and not all(field in request.fields for field in odd):
+    if not all(line in request.fields for line in shaping(stored)):
         return False
     return get(request.fields, b"origin") == get(stored.fields, b"origin")
-
-
-def _is_declared(name: bytes) -> bool:
-    return name in _DECLARED or name.startswith(b"accept-")
 
 
 def _initial_age(fields: Fields, delay: float, unix: float) -> float:

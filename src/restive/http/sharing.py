@@ -11,9 +11,18 @@ from .caching import cache_control
 from .fields import OWS, TOKEN, Fields, get, split_list
 from .freshness import lifetime
 from .key import RequestKey
-from .neutral import is_harmless
+from .neutral import is_harmless, shapes
 
-__all__ = ["has_credentials", "per_watcher", "private_by_default", "selects", "shareable", "vary"]
+__all__ = [
+    "has_credentials",
+    "per_watcher",
+    "private_by_default",
+    "selects",
+    "shaping",
+    "shareable",
+    "shares",
+    "vary",
+]
 
 _STATUSES = frozenset({200, 203, 204, 404, 410})
 _SAYS_CACHING = frozenset({b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control"})
@@ -57,6 +66,20 @@ def selects(names: frozenset[bytes], a: RequestKey, b: RequestKey) -> bool:
     if _resource(a) != _resource(b):
         return False
     return all(_line(a.fields, name) == _line(b.fields, name) for name in names)
+
+
+def shares(names: frozenset[bytes], a: RequestKey, b: RequestKey) -> bool:
+    """Whether one shareable response that varies by ``names`` is for the watchers of ``a`` and of ``b``.
+
+    Stricter than a shared cache, since either request may be the one of the next look: whoever sends a
+    field that the app reads without naming it in Vary would shape what the others get.
+    """
+    return selects(names, a, b) and shaping(a) == shaping(b)
+
+
+def shaping(key: RequestKey) -> Fields:
+    """The fields of a request that could shape a response without any cache knowing of it."""
+    return tuple(line for line in key.fields if shapes(line[0]))
 
 
 def has_credentials(fields: Fields) -> bool:

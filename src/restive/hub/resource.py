@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..http.key import RequestKey
 from ..http.reuse import matches
-from ..http.sharing import selects
+from ..http.sharing import shares
 from .variant import Kind, Variant
 from .watch import Watch
 
@@ -31,6 +31,7 @@ class Resource:
         "_shared",
         "_warned",
         "authority",
+        "edition",
         "hub",
         "path",
         "scheme",
@@ -45,6 +46,8 @@ class Resource:
         self.target = key.target
         self.path = key.path
         self.variants: dict[Variant, None] = {}
+        self.edition = 0
+        """Another number whenever ``readable`` may give another variant."""
         self._requests: dict[RequestKey, Variant] = {}
         self._shared: list[Variant] = []
         self._audiences: dict[str, Variant] = {}
@@ -106,6 +109,7 @@ class Resource:
 
     def settle(self, variant: Variant) -> None:
         """After a look: let ``variant`` be found by those who may share it, or join its like."""
+        self.edition += 1
         self._forget(variant)
         home = self._home(variant)
         if home is not None and home is not variant:
@@ -117,7 +121,7 @@ class Resource:
         key = variant.exemplar
         if variant.kind is Kind.SHARED:
             for other in self._shared:
-                if other.vary == variant.vary and selects(variant.vary, other.exemplar, key):
+                if other.vary == variant.vary and shares(variant.vary, other.exemplar, key):
                     return other
             self._shared.append(variant)
             return None
@@ -189,11 +193,12 @@ class Resource:
         if found is not None:
             return found
         for variant in self._shared:
-            if selects(variant.vary, variant.exemplar, key):
+            if shares(variant.vary, variant.exemplar, key):
                 return variant
         return next((v for v in self._audiences.values() if key in v.members), None)
 
     def _make(self, key: RequestKey, kind: Kind = Kind.REQUEST) -> Variant:
+        self.edition += 1
         variant = Variant(self, key, kind)
         self.variants[variant] = None
         if kind is Kind.REQUEST:
