@@ -77,6 +77,8 @@ class Page:
 class Client:
     """A sink that takes everything at once."""
 
+    fd, queued = -1, False
+
     def __init__(self, peer: str = "203.0.113.1") -> None:
         self.peer = peer
         self.events: list[Event] = []

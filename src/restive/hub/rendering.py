@@ -29,7 +29,9 @@ class Rendering:
 
     __slots__ = (
         "_document",
+        "_other",
         "_patches",
+        "_same",
         "_wire",
         "body",
         "compact",
@@ -50,6 +52,8 @@ class Rendering:
         self.compact: bytes | None = None
         self.text: str | None = None
         self.fetch = not whole
+        self._other: Rendering | None = None
+        self._same = True
         self._document: Any = msgspec.UNSET
         self._wire: dict[Form, bytes] = {}
         self._patches: dict[str, bytes | None] = {}
@@ -95,11 +99,17 @@ class Rendering:
 
     def same_as(self, other: Rendering) -> bool:
         """Whether a watcher who has the one need not be told of the other."""
-        return self is other or (self.digest == other.digest and same(self.etag, other.etag))
+        if other is self:
+            return True
+        if other is not self._other:  # remembered, since thousands of watchers have the same one
+            self._same = self.digest == other.digest and same(self.etag, other.etag)
+            self._other, other._other = other, None
+        return self._same
 
     def follows(self, before: Rendering) -> None:
         """Be another than ``before`` although it looks the same: it may differ where it was not read."""
         self.digest = hashlib.blake2b(before.digest, digest_size=16).digest()
+        self._other = None
 
     def wire(self, form: Form, on: str) -> bytes:
         """The bytes in ``form``, made on first use. ``on`` is the same for all watchers."""

@@ -11,16 +11,18 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..http.freshness import is_final, lifetime
 from ..http.invalidation import cache_groups
 from ..http.key import RequestKey
 from ..http.reuse import Stored, store
-from ..http.sharing import per_watcher, selects, shareable, vary
+from ..http.sharing import per_watcher, shareable, shares, vary
 from ..http.validators import same
 from .gate import ADDRESS
 from .look import Answer, Look
+from .push import Push
 from .rendering import Rendering
 from .schedule import Due, Reason, Schedule
 from .verdict import Found, Later, Over, Verdict, judge, not_watchable
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from .resource import Resource
 
 log = logging.getLogger("restive.hub")
+
+FEW = 32
+"""Watches that are told at once; more are told in slices of a turn of the loop."""
 
 
 class Kind(Enum):
@@ -45,10 +50,10 @@ class Variant:
     """Members by request, the current rendering, and when to look again."""
 
     __slots__ = (
+        "__weakref__",
         "_asked",
         "_begun",
         "_look",
-        "_looks",
         "_queued",
         "_timer",
         "audience",
@@ -56,6 +61,7 @@ class Variant:
         "exemplar",
         "groups",
         "kind",
+        "looks",
         "members",
         "owner",
         "readers",
@@ -88,7 +94,8 @@ class Variant:
         self._look: Look | None = None
         self._queued = False
         self._begun = 0.0
-        self._looks = 0
+        self.looks = 0
+        """Looks that have begun."""
         self._asked: RequestKey | None = None
 
     def __iter__(self) -> Iterator[Watch]:
@@ -121,7 +128,7 @@ class Variant:
         """
         self.waiting.append(watch)
         strict = bool(watch.key.principal) or watch.cursor is not None
-        watch.since = self._looks + 1 if strict else 0
+        watch.since = self.looks + 1 if strict else 0
         if strict or self.schedule.in_flight is None:
             self.schedule.want(self.resource.hub.now())
         self.arm()
@@ -177,7 +184,7 @@ class Variant:
         if self.schedule.failing or not self.members:
             return None
         reader: asyncio.Future[Stored | None] = self.resource.hub.loop.create_future()
-        self.readers.append((self._looks + 1, reader))
+        self.readers.append((self.looks + 1, reader))
         if self._look is None:
             self._look_now()
         return reader
@@ -194,13 +201,14 @@ class Variant:
         waiting, self.readers = self.readers, []
         known = stored is None or (bool(waiting) and self.known)
         for least, reader in waiting:
-            if not known and least > self._looks:
+            if not known and least > self.looks:
                 self.readers.append((least, reader))
             elif not reader.done():
                 reader.set_result(stored)
 
     def store(self, stored: Stored | None) -> None:
         """From now on plain reads may be answered with ``stored``."""
+        self.resource.edition += 1
         if (stored is None) != (self.stored is None):
             self.resource.hub.readable(self.resource.path, -1 if stored is None else +1)
         self.stored = stored
@@ -274,7 +282,7 @@ class Variant:
     def _start(self, due: Due) -> None:
         hub = self.resource.hub
         self._begun = hub.now()
-        self._looks += 1
+        self.looks += 1
         self.schedule.begin(due, self._begun)
         self._asked = key = self.asker
         self._look = Look(
@@ -385,10 +393,14 @@ class Variant:
 
     def _tell(self, *, everybody: bool) -> None:
         told, self.waiting = self.waiting, []
-        for watch in self if everybody else told:
-            if watch.variant is self and watch.since <= self._looks:
-                watch.sink.ready(watch)
-        self.waiting = [watch for watch in told if watch.variant is self and watch.since > self._looks]
+        due = list(chain.from_iterable(self.members.values())) if everybody else told
+        if len(due) > FEW:
+            self.resource.hub.flusher.push(Push(self, due))
+        else:
+            for watch in due:
+                if watch.variant is self and watch.since <= self.looks:
+                    watch.sink.ready(watch)
+        self.waiting = [watch for watch in told if watch.variant is self and watch.since > self.looks]
 
     def _finish(self) -> None:
         for watch in self:
@@ -422,7 +434,7 @@ class Variant:
         if self.kind is Kind.SHARED and names == self.vary:
             return  # each was compared when it joined
         self.kind, self.vary = Kind.SHARED, names
-        self._move(watch for watch in self if watch.key is not key and not selects(names, key, watch.key))
+        self._move(watch for watch in self if watch.key is not key and not shares(names, key, watch.key))
 
     def _move(self, watches: Iterable[Watch], *, solo: bool = False) -> None:
         if len(self.members) > 1 or solo:

@@ -23,6 +23,10 @@ class Sink(Protocol):
     """What a transport is to the hub."""
 
     peer: str
+    fd: int
+    """The descriptor of a socket that takes bytes at once, as a ``push.Direct``; -1 where there is none."""
+    queued: bool
+    """Whether it is going to write already."""
 
     def ready(self, watch: Watch) -> None:
         """``watch`` has something to tell; called on the loop, must not block or raise."""
@@ -82,6 +86,17 @@ class Watch:
     def on(self) -> str:
         """The target, as events name it."""
         return self.key.target
+
+    def whole(self) -> Rendering | None:
+        """The state to tell now, where that is all there is and it is told whole; else None: see ``take``."""
+        variant = self.variant
+        if variant is None or self.end is not None or self.patch:
+            return None
+        rendering, before = variant.rendering, self.seen
+        if rendering is None or (self.cursor is not None if before is None else rendering.same_as(before)):
+            return None
+        self.seen = rendering
+        return rendering
 
     def take(self) -> list[Event]:
         """What there is to tell now; what is taken counts as told."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
@@ -16,6 +16,7 @@ from ..wire.websocket import frame as framed
 from .bare import Bare
 from .conversation import Answer, Conversation, Desk, Outgoing
 from .forms import frame
+from .refusals import CLOSED, refused
 
 __all__ = ["BareDesk", "BareSocket"]
 
@@ -30,6 +31,12 @@ SMALLEST_PACKED = 256
 """Bytes below which compressing gains less than it costs."""
 
 
+class _Pong(NamedTuple):
+    """The frame that answers a ping."""
+
+    data: bytes
+
+
 class BareDesk(Desk, Protocol):
     """A ``Desk`` that is told when a connection is over."""
 
@@ -40,7 +47,7 @@ class BareDesk(Desk, Protocol):
 class BareSocket(Conversation, Bare):
     """One socket."""
 
-    __slots__ = ("_desk", "_outbox", "_reader", "_session", "_watches")
+    __slots__ = ("_desk", "_outbox", "_reader", "_session")
 
     def __init__(
         self,
@@ -52,12 +59,11 @@ class BareSocket(Conversation, Bare):
         deflate: bool,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        Bare.__init__(self, hub, peer, desk)
+        Bare.__init__(self, hub, peer, desk, _packed_state if deflate else _plain_state)
         self._desk = desk
         self._session = Session(limits, hub.now(), jitter(), desk.resolve)
-        self._watches: dict[str, Watch] = {}
         self._reader = Reader(limits.max_message, hub.settings.max_fragments, deflate=deflate)
-        self._outbox: list[Outgoing] | None = None
+        self._outbox: list[Outgoing | _Pong] | None = None
 
     ready = Bare.ready
     forget = Bare.forget
@@ -89,13 +95,22 @@ class BareSocket(Conversation, Bare):
             effects = session.receive_binary(now)
         else:
             effects = session.receive_control(now)
-            if message.opcode is Opcode.PING and self._late_at is None:
-                self._write(framed(Opcode.PONG, message.data))
+            if message.opcode is Opcode.PING:
+                self._pong(framed(Opcode.PONG, message.data))
         self.carry_out(effects)
         if effects and isinstance(effects[-1], Close):
             self._hang_up(effects[-1])
         else:
             self._arm()
+
+    def _pong(self, pong: bytes) -> None:
+        """Answer a ping; while the client takes nothing, only the last (RFC 6455, section 5.5.3)."""
+        if self._late_at is None:
+            self._write(pong)
+        elif self._outbox and isinstance(self._outbox[-1], _Pong):
+            self._outbox[-1] = _Pong(pong)
+        else:
+            self._outbox = [*(self._outbox or ()), _Pong(pong)]
 
     def _close_received(self, message: Message) -> None:
         self._reader.stop()
@@ -107,6 +122,8 @@ class BareSocket(Conversation, Bare):
     def _hang_up(self, close: Close) -> None:
         """Close for what the client did: nothing more is read, but the TCP connection is not reset before
         the client has the close (RFC 6455, section 7.1.1)."""
+        if close.code in CLOSED:
+            refused(CLOSED[close.code], self.peer, f"{close.code} {close.reason}")
         self._reader.stop()
         self.flush()  # what was to be said before
         transport = self._transport
@@ -129,6 +146,7 @@ class BareSocket(Conversation, Bare):
             self._outbox = []
         self._outbox += items
         if len(self._outbox) > MAX_OUTBOX:
+            refused("flood", self.peer, "It asked, and read none of the answers.")
             self._transport.abort()
         self._wake()
 
@@ -138,26 +156,27 @@ class BareSocket(Conversation, Bare):
 
     def collect(self) -> bytes:
         """The frames of what there is to tell."""
-        pending = self._pending
-        if self._outbox is None and not isinstance(pending, dict) and pending is not None:
-            self._pending = None
-            return b"".join([self._frame(pending, event) for event in pending.take()])
-        parts = [self._frame(watch, event) for watch in self.watches_ready() for event in watch.take()]
-        outbox, self._outbox = self._outbox or [], None
+        states = Bare.collect(self)
+        if self._outbox is None:
+            return states
+        outbox, self._outbox = self._outbox, None
+        return states + b"".join(self._said(outbox))
+
+    def _said(self, outbox: list[Outgoing | _Pong]) -> Iterator[bytes]:
         for item in outbox:
             if isinstance(item, Close):
                 self.finish()
-                parts.append(close_frame(item.code, item.reason))
-                break
-            parts.append(self._text(item.data))
+                yield close_frame(item.code, item.reason)
+                return
+            yield item.data if isinstance(item, _Pong) else self._text(item.data)
             if isinstance(item, Answer):
                 self._session.request_done(self._hub.now())
                 self._arm()
-        return b"".join(parts)
 
-    def _frame(self, watch: Watch, event: Event) -> bytes:
+    def event(self, watch: Watch, event: Event) -> bytes:
+        """``event`` as a frame."""
         if isinstance(event, State) and event.base is None:
-            return event.rendering.wire(_packed_state if self._reader.deflate else _plain_state, watch.on)
+            return event.rendering.wire(self.form, watch.on)
         if isinstance(event, End):
             self.ended(watch)
         return self._text(frame(watch, event))
@@ -196,16 +215,9 @@ class BareSocket(Conversation, Bare):
 
     # The end
 
-    def drain(self) -> None:
-        """Say when to come back, and close. Who takes nothing now would not hear it."""
-        if self._transport is None:
-            return
-        if self._over:
-            self.finish()
-        elif self._late_at is not None:
-            self._transport.abort()
-        else:
-            self.carry_out(self._session.drain())
+    def farewell(self) -> None:
+        """Say when to come back, and close."""
+        self.carry_out(self._session.drain())
 
     def lost(self) -> None:
         """Let go of the watches."""

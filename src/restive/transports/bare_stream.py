@@ -33,7 +33,7 @@ class BareStream(Bare):
         watches: Sequence[Watch],
         left: int,
     ) -> None:
-        Bare.__init__(self, hub, peer, caller)
+        Bare.__init__(self, hub, peer, caller, form.chunk)
         self._form, self._retry_ms = form, retry_ms
         self._watches = tuple(watches)
         self._left = left
@@ -51,32 +51,22 @@ class BareStream(Bare):
     def first(self, events: Sequence[tuple[Watch, Event]]) -> None:
         """Write what is known already: the form's silence, so that a client sees the head, and events."""
         if self._transport is not None:
-            self._transport.write(chunk(self._form.silence + b"".join(self._event(*each) for each in events)))
+            self._left -= sum(isinstance(event, End) for _, event in events)
+            told = b"".join(self._form.event(*each) for each in events)
+            self._transport.write(chunk(self._form.silence + told))
             self._finish()
-
-    def collect(self) -> bytes:
-        """The chunk of what there is to tell."""
-        pending = self._pending
-        if pending is not None and not isinstance(pending, dict):
-            events = pending.take()
-            self._pending = None
-            if len(events) == 1 and isinstance(events[0], State) and events[0].base is None:
-                return events[0].rendering.wire(self._form.chunk, pending.on)
-            data = b"".join([self._event(pending, event) for event in events])
-        else:
-            data = b"".join(
-                [self._event(watch, event) for watch in self.watches_ready() for event in watch.take()]
-            )
-        return chunk(data) if data else b""
 
     def flush(self) -> None:
         """Write, and end with the last watch."""
         Bare.flush(self)
         self._finish()
 
-    def _event(self, watch: Watch, event: Event) -> bytes:
+    def event(self, watch: Watch, event: Event) -> bytes:
+        """``event`` as a chunk."""
+        if isinstance(event, State) and event.base is None:
+            return event.rendering.wire(self.form, watch.on)
         self._left -= isinstance(event, End)
-        return self._form.event(watch, event)
+        return chunk(self._form.event(watch, event))
 
     def _finish(self) -> None:
         if not self._left and not self._over:
@@ -93,16 +83,9 @@ class BareStream(Bare):
         if self._transport is not None:
             self._transport.write(chunk(self._form.silence))
 
-    def drain(self) -> None:
-        """Say when to come back, and end. Who takes nothing now would not hear it."""
-        if self._transport is None:
-            return
-        if self._over:
-            self.finish()
-        elif self._late_at is not None:
-            self._transport.abort()
-        else:
-            self._end(chunk(self._form.retry(self._retry_ms())) + LAST, FAREWELL)
+    def farewell(self) -> None:
+        """Say when to come back, and end."""
+        self._end(chunk(self._form.retry(self._retry_ms())) + LAST, FAREWELL)
 
     def lost(self) -> None:
         """Let go of the watches."""

@@ -56,8 +56,9 @@ class Conversation:
     _hub: Hub
     _desk: Desk
     _session: Session
-    _watches: dict[str, Watch]
     peer: str
+    fd: int
+    queued: bool
 
     def ready(self, watch: Watch) -> None:
         """``watch`` has something to tell."""
@@ -78,8 +79,8 @@ class Conversation:
             match effect:
                 case StartWatch():
                     self._start_watch(effect)
-                case StopWatch(target):
-                    self._close_watch(self._watches.pop(target, None))
+                case StopWatch(_, held):
+                    self._close_watch(held)
                 case StartRequest(wanted):
                     self._start_request(wanted)
                 case Deliver(wanted):
@@ -92,16 +93,13 @@ class Conversation:
 
     def ended(self, watch: Watch) -> None:
         """The end of ``watch`` is being told."""
-        if self._watches.get(watch.on) is watch:
-            del self._watches[watch.on]
+        if self._session.held(watch.on) is watch:
             self._session.watch_ended(watch.on, self._hub.now())
 
     def lost(self) -> None:
         """The connection is gone: so are its watches."""
-        self._session.lost()
-        for watch in self._watches.values():
+        for watch in self._session.let_go():
             watch.close()
-        self._watches.clear()
 
     def _start_watch(self, effect: StartWatch) -> None:
         target = effect.frame.target
@@ -112,8 +110,7 @@ class Conversation:
                 self._session.watch_ended(target, self._hub.now())
             self._refuse(problem, target)
             return
-        before, self._watches[target] = self._watches.get(target), watch
-        self._close_watch(before)
+        self._close_watch(self._session.hold(target, watch))
 
     def _close_watch(self, watch: Watch | None) -> None:
         if watch is not None:
