@@ -45,7 +45,7 @@ def test_install_later_and_serving_either() -> None:
     app = starlette()
     live.install(app)
     for served in (app, live):
-        assert TestClient(served).get("/-/health").json() == {"live": True, "ready": True}
+        assert TestClient(served).get("/-/health").json().items() >= {"live": True, "ready": True}.items()
 
 
 def test_middleware_added_after_is_inside() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sys
@@ -26,6 +27,7 @@ from .hub.hub import Hub
 from .hub.look import ASGIApp
 from .hub.under_way import UnderWay
 from .settings import Settings
+from .transports.bare import FAREWELL
 from .transports.outlet import Message, Receive, Send
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ __all__ = ["Restive", "changed"]
 
 log = logging.getLogger("restive")
 F = TypeVar("F", bound=Callable[..., Any])
+
+FRAMEWORKS = ("starlette.applications", "fastapi.applications")
 
 _current: ContextVar[Restive | None] = ContextVar("restive", default=None)
 _instances: weakref.WeakSet[Restive] = weakref.WeakSet()
@@ -57,7 +61,8 @@ class Restive:
         self._door: FrontDoor | None = None
         self._hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         self._state: dict[str, Any] | None = None
-        self.draining = False
+        self.draining = self._leaving = False
+        self._deserted: asyncio.Event | None = None
         self._backend: Backend | None = None
         self._subscription: Subscription | None = None
         self._outbox = Outbox()
@@ -112,6 +117,18 @@ class Restive:
         self._door = FrontDoor(self._with_operations(stack), self)
         return self._serve
 
+    def is_outermost(self, app: Any) -> bool:
+        """Whether a call of ``app`` reaches the front door with nothing of the user's in between."""
+        if app is self:
+            own = type(self).__call__ is Restive.__call__
+            return own and (self._in_place is None or self.is_outermost(self._in_place))
+        return (
+            app is not None
+            and app is self._in_place
+            and app.middleware_stack == self._serve
+            and _calls_frameworks_only(type(app))
+        )
+
     def _with_operations(self, app: ASGIApp) -> ASGIApp:
         """Operations of an app that is not FastAPI are served beside it."""
         fastapi = sys.modules.get("fastapi")
@@ -147,7 +164,7 @@ class Restive:
 
     async def _lifespan(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serves orderly shutdown, and shows looks the state that requests see; nothing depends on it."""
-        self._state, self.draining = scope.get("state"), False
+        self._state, self.draining, self._leaving = scope.get("state"), False, False
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -178,7 +195,8 @@ class Restive:
         return message
 
     async def _stop(self) -> None:
-        self.drain()
+        self.draining = True
+        await self._drain_now()
         if self._operations is not None:
             await asyncio.to_thread(self._operations.drain, self.settings.drain_operations)
         if self._signalled and self._forget_home is not None:
@@ -223,19 +241,42 @@ class Restive:
     def _on_idle(self, hub: Hub) -> None:
         if not len(hub) and not hub.connections and self._hubs.get(hub.loop) is hub:
             del self._hubs[hub.loop]
+            if self._deserted is not None:
+                self._deserted.set()
         if not any(self._hubs.values()) and self._subscription is not None:
             subscription, self._subscription = self._subscription, None
             subscription.stop()
 
+    async def _drain_now(self) -> None:
+        """End what is left on this loop, which may be about to end: so the clients' answers are awaited."""
+        hub = self.current_hub()
+        if hub is None:
+            return
+        hub.drain_now()
+        self._deserted = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL if hub.connections else 0):
+                await self._deserted.wait()
+
     def drain(self) -> None:
-        """End every open watch on this loop: each client is told when to come back."""
+        """End every open watch on this loop, over `drain` seconds: each client is told when to come back."""
         self.draining = True
         hub = self.current_hub()
         if hub is not None:
             hub.drain()
 
+    @property
+    def ready(self) -> bool:
+        """Whether new clients are welcome: false from the first signal to stop on."""
+        return not (self._leaving or self.draining)
+
+    def warn(self) -> float:
+        """Not ready any more. Returns the seconds for which everything goes on, so that balancers notice."""
+        self._leaving = True
+        return self.settings.drain_delay
+
     def drain_soon(self) -> None:
-        """End every open watch on every loop, soon; may be called from a signal handler."""
+        """End every open watch on every loop, one after the other; may be called from a signal handler."""
         self.draining = self._signalled = True
         for loop, hub in list(self._hubs.items()):
             if not loop.is_closed():
@@ -366,6 +407,12 @@ def changed(*targets: str, below: bool = False) -> None:
             )
         live = found[0]
     live.changed(*targets, below=below)
+
+
+def _calls_frameworks_only(kind: type) -> bool:
+    """Whether nobody has overridden, or patched, ``__call__`` of a Starlette or FastAPI class."""
+    calls = (vars(each)["__call__"] for each in kind.__mro__ if "__call__" in vars(each))
+    return all(getattr(call, "__globals__", {}).get("__name__") in FRAMEWORKS for call in calls)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from dataclasses import dataclass
+import ssl
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ class Server:
     app_dir: str = "."
     root_path: str = ""
     forwarded_allow_ips: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_keyfile_password: str | None = field(default=None, repr=False)
+    timeout_graceful_shutdown: int | None = None
 
 
 _host = click.option("--host", default=HOST, show_default=True, help="Address to listen at.")
@@ -82,6 +87,17 @@ _level = click.option(
     metavar="LIST",
     help="Proxies whose X-Forwarded-* is believed. Default: 127.0.0.1.",
 )
+@click.option("--ssl-certfile", metavar="FILE", help="Certificate chain (PEM): serve https and wss.")
+@click.option("--ssl-keyfile", metavar="FILE", help="Its key (PEM), where it is in another file.")
+@click.option(
+    "--ssl-keyfile-password", envvar="UVICORN_SSL_KEYFILE_PASSWORD", help="Password of an encrypted key."
+)
+@click.option(
+    "--timeout-graceful-shutdown",
+    metavar="SECONDS",
+    type=click.IntRange(0),
+    help="Time that requests under way get at the end. Default: any.",
+)
 def serve(target: str, backend: str | None, workers: int, reload: bool, **options: Any) -> None:
     """Serve the app MODULE:APP, such as shop:app.
 
@@ -90,6 +106,7 @@ def serve(target: str, backend: str | None, workers: int, reload: bool, **option
     if reload and workers > 1:
         raise click.UsageError("--reload and --workers exclude each other.")
     server = Server(workers=workers, reload=reload, **options)
+    try_certificate(server)
     search_in(server.app_dir)
     choose_backend(backend, folder_of(target))
     if not reload:
@@ -147,22 +164,13 @@ def warn_if_plain(target: str, app: Any) -> None:
 
 def run(target: str, server: Server) -> None:
     """Serve until a signal ends it."""
-    import uvicorn
+    from . import running
 
     if server.port:
         try_port(server.host, server.port)
-    uvicorn.run(
-        target,
-        host=server.host,
-        port=server.port,
-        workers=server.workers,
-        reload=server.reload,
-        log_level=server.log_level,
-        app_dir=server.app_dir,
-        root_path=server.root_path,
-        forwarded_allow_ips=server.forwarded_allow_ips,
-        **fast_path(),
-    )
+    options = asdict(server)
+    search_in(options.pop("app_dir"))
+    running.run(running.Config(target, **options, **fast_path()))
 
 
 def fast_path() -> dict[str, Any]:
@@ -173,6 +181,26 @@ def fast_path() -> dict[str, Any]:
         logging.getLogger("restive").warning("Without the fast path: %s", error)
         return {}
     return {"http": Http, "ws": WebSocket}
+
+
+def try_certificate(server: Server) -> None:
+    """Raises ``Failure`` where TLS is wanted and its files cannot be used."""
+    if server.ssl_certfile is None:
+        if server.ssl_keyfile is not None:
+            raise click.UsageError("--ssl-keyfile needs --ssl-certfile.")
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # With a password in any case, since OpenSSL would ask the terminal for one.
+        context.load_cert_chain(server.ssl_certfile, server.ssl_keyfile, server.ssl_keyfile_password or "")
+    except OSError as error:  # ssl.SSLError is one
+        files = " and ".join(filter(None, (server.ssl_certfile, server.ssl_keyfile)))
+        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise Failure(
+            f"{files} cannot be used for TLS: {reason or 'no certificate, no key, or a wrong password'}. "
+            "See --ssl-certfile, --ssl-keyfile and --ssl-keyfile-password.",
+            EXIT_START_UP,
+        ) from error
 
 
 def try_port(host: str, port: int) -> None:

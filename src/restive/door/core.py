@@ -44,6 +44,11 @@ class Live(Protocol):
     under_way: UnderWay
     """The unsafe requests that run in this process."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether new clients are welcome: false from the first signal to stop on."""
+        ...
+
     def hub(self) -> Hub:
         """The hub of the running loop, made on first use."""
         ...
@@ -58,6 +63,10 @@ class Live(Protocol):
 
     def announce(self, changes: Iterable[Change]) -> None:
         """Tell every hub of this process and every other process."""
+        ...
+
+    def is_outermost(self, app: Any) -> bool:
+        """Whether a call of ``app`` reaches the front door with nothing of the user's in between."""
         ...
 
     def is_never(self, endpoint: Any) -> bool:

@@ -15,6 +15,7 @@ from ..http.origin import allowed
 from ..http.targets import check
 from ..transports.answers import merged, respond
 from ..transports.outlet import Receive, Send
+from ..transports.refusals import counts
 from .core import Core, Scope
 from .watching import Watching, read_body
 
@@ -91,9 +92,9 @@ class Own:
         await respond(send, 204, fields)
 
     async def _health(self, send: Send, *, head: bool) -> None:
-        draining = self._core.live.draining
-        data = msgspec.json.encode({"live": True, "ready": not draining})
-        await respond(send, 503 if draining else 200, JSON_FIELDS, b"" if head else data)
+        ready = self._core.live.ready
+        data = msgspec.json.encode({"live": True, "ready": ready, "refused": dict(counts)})
+        await respond(send, 200 if ready else 503, JSON_FIELDS, b"" if head else data)
 
     async def _changed(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._core.settings

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from ..errors import Problem
@@ -20,6 +20,7 @@ from ..http.invalidation import Change
 from ..http.key import RequestKey, look_scope
 from ..http.targets import ancestors
 from ..settings import Settings
+from .departure import Draining, Usher
 from .flusher import Flusher
 from .gate import Gate
 from .look import ASGIApp
@@ -37,14 +38,6 @@ REST = 8
 
 PATIENCE = 0.05
 """Seconds after which a look that is still under way keeps the next one waiting no longer."""
-
-
-class Draining(Protocol):
-    """A connection that the hub asks to end when the server stops."""
-
-    def drain(self) -> None:
-        """Say when to come back, and end."""
-        ...
 
 
 class Hub:
@@ -71,8 +64,9 @@ class Hub:
         self.tasks: set[asyncio.Task[None]] = set()
         self.connections: set[Draining] = set()
         self.wheel = Wheel(self.loop)
-        self.flusher = Flusher(self.loop)
+        self.flusher = Flusher(self.loop, self._looks_under_way)
         self.draining = False
+        self.usher = Usher(self.loop, settings.drain)
         self._state = state
         self._owner = owner
         self.is_never = is_never
@@ -158,6 +152,7 @@ class Hub:
     def disconnected(self, connection: Draining) -> None:
         """``connection`` is over."""
         self.connections.discard(connection)
+        self.usher.discard(connection)
         self.leave_if_idle()
 
     def leave_if_idle(self) -> None:
@@ -169,6 +164,7 @@ class Hub:
         if self._pump_timer is not None:
             self._pump_timer.cancel()
             self._pump_timer = None
+        self.usher.close()
         self._on_idle(self)
 
     def claim(self, path: str, owner: str) -> None:
@@ -296,8 +292,12 @@ class Hub:
     def look_ended(self) -> None:
         """A look is over; the next may begin."""
         self._gate.free()
+        self.flusher.look_ended()
         self._rest(self.now())
         self._pump()
+
+    def _looks_under_way(self) -> int:
+        return self._gate.running + len(self._gate)
 
     def foreground(self, change: int) -> None:
         """A user's own request begins (+1) or its response does (-1): looks give way to it."""
@@ -357,10 +357,17 @@ class Hub:
     # Shutdown
 
     def drain(self) -> None:
-        """The server stops: every connection says when to come back and ends."""
+        """The server stops: every connection says when to come back and ends, one after the other."""
+        self.draining = True
+        for connection in list(self.connections):
+            self.usher.add(connection)
+
+    def drain_now(self) -> None:
+        """The time is over: every connection that is left says when to come back and ends."""
         self.draining = True
         for connection in list(self.connections):
             connection.drain()
+        self.flusher.finish()
 
 
 def _discard(index: dict[str, set[Any]], name: str, item: Any) -> None:

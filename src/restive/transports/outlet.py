@@ -40,6 +40,9 @@ class Outlet:
         "peer",
     )
 
+    keeps = True
+    fd, queued = -1, False
+
     def __init__(self, hub: Hub, peer: str) -> None:
         self.peer = peer
         self.gone = False

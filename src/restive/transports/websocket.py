@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..hub.hub import Hub
-from ..hub.watch import End, Watch
+from ..hub.watch import End
 from ..wire import messages
 from ..wire.session import Close, Session
 from .conversation import SUBPROTOCOL, Answer, Conversation, Desk, Outgoing
@@ -27,7 +27,9 @@ MAX_OUTBOX = 1000
 class Socket(Conversation, Outlet):
     """One socket."""
 
-    __slots__ = ("_desk", "_outbox", "_session", "_watches")
+    __slots__ = ("_desk", "_outbox", "_session")
+
+    keeps = False  # servers close WebSockets as soon as they stop, without a word of when to come back
 
     def __init__(
         self,
@@ -40,7 +42,6 @@ class Socket(Conversation, Outlet):
         Outlet.__init__(self, hub, peer)
         self._desk = desk
         self._session = Session(limits, hub.now(), jitter(), desk.resolve)
-        self._watches: dict[str, Watch] = {}
         # A client that reads nothing and goes on asking is disconnected at `MAX_OUTBOX`.
         self._outbox: deque[Outgoing] = deque()
 

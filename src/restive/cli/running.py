@@ -1,0 +1,146 @@
+"""Running uvicorn as ``restive serve`` does: many files, one process or several, and an orderly end.
+
+A signal once drains (status 0), twice ends at once. Several processes accept from one listening socket,
+which the first of them holds: it outlives each of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from ..transports.files import FEW, Overflow, raise_limit, reserve
+
+__all__ = ["Config", "run"]
+
+log = logging.getLogger("uvicorn.error")
+
+
+class Config(uvicorn.Config):
+    """What uvicorn is told; the loop that it makes survives that no file is left."""
+
+    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        """What makes the loop of a serving process."""
+        make = super().get_loop_factory()
+        return None if make is None else lambda: _prepared(make())
+
+
+def _prepared(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.name == "posix":
+        # One that was killed could not say so: its workers would hold the port for ever.
+        loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel)
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        loop.set_exception_handler(Overflow())
+    return loop
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)
+    log.error("The parent process is gone: this one ends too.")
+    signal.raise_signal(signal.SIGTERM)
+
+
+def run(config: Config) -> None:
+    """Serve until a signal ends it. Exits with status 3 where the app cannot start."""
+    tell_limit(raise_limit())
+    if config.should_reload:
+        ChangeReload(config, target=uvicorn.Server(config).run, sockets=[config.bind_socket()]).run()
+    elif config.workers > 1:
+        Workers(config, sockets=[config.bind_socket()]).run()
+    else:
+        _run_one(config)
+
+
+def tell_limit(files: int | None) -> None:
+    """Say how many clients a process can hold."""
+    if files is None:
+        return
+    log.info("Each process may open %d files: room for %d clients.", files, files - reserve(files))
+    if files < FEW:
+        log.warning(
+            "That is few. Give the server more: LimitNOFILE=100000 in its systemd unit, "
+            "or ulimit -n 100000 before it is started."
+        )
+
+
+def _run_one(config: Config) -> None:
+    config.load_app()
+    server = Server(config)
+    signal.signal(signal.SIGTERM, _ended)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    """The server raises the signal again once all is stopped; dying of it would be no status 0."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
+
+
+class Server(uvicorn.Server):
+    """A server that any second signal ends."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+
+class Flag(threading.Event):
+    """An event that a signal handler can set while its own thread waits: it takes no lock."""
+
+    _raised = False
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._raised
+
+    def set(self) -> None:
+        """Set it."""
+        self._raised = True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, or ``timeout`` seconds. Returns whether it was set."""
+        until = float("inf") if timeout is None else time.monotonic() + timeout
+        while not self._raised and (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.05, left))
+        return self._raised
+
+
+class Workers(Multiprocess):
+    """uvicorn's processes; a signal counts also while it waits for one of them."""
+
+    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self.should_exit = Flag()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if not self.should_exit.is_set():
+            log.info("Received %s, exiting.", signal.Signals(number).name)
+            self.should_exit.set()
+            return
+        for worker in self.processes:
+            with contextlib.suppress(OSError):
+                worker.process.kill()
