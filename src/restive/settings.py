@@ -110,7 +110,7 @@ class Settings:
     )
     max_message: int = _setting(65_536, "Bytes of one message from a client.")
     max_fragments: int = _setting(
-        1024, "Frames of one message from a client, where Restive reads the socket itself (the fast path)."
+        1024, "Frames of one message from a client, on the fast path; also on the app's own sockets."
     )
     max_watches: int = _setting(200, "Watches of one connection.")
     max_requests: int = _setting(16, "Requests in flight on one socket.")
@@ -127,9 +127,32 @@ class Settings:
     heartbeat: float = _setting(
         15.0, "Seconds between comments on an idle event stream and empty lines on NDJSON."
     )
+    first_byte: float = _setting(
+        10.0,
+        "Seconds from a connection to the first byte of its first request, on the fast path. 0: no limit.",
+    )
+    headers_time: float = _setting(
+        10.0, "Seconds within which a request's header fields must be whole, on the fast path. 0: no limit."
+    )
+    body_idle: float = _setting(
+        30.0,
+        "Seconds that the app waits for the next byte of a request's body, on the fast path. 0: no limit.",
+    )
+    max_header_bytes: int = _setting(
+        65_536, "Bytes of a request's line, header fields and trailers, on the fast path. 0: no limit."
+    )
+    max_headers: int = _setting(
+        100, "Header fields and trailers of a request, on the fast path. 0: no limit."
+    )
     stall: float = _setting(60.0, "Seconds after which a client that takes nothing is disconnected.")
     wait: float = _setting(30.0, "Seconds that a long poll waits where it names no time.")
     max_wait: float = _setting(120.0, "Seconds that a long poll waits at most.")
+    drain: float = _setting(
+        5.0, "Seconds over which clients are sent away when the server drains; 200 per second go in any case."
+    )
+    drain_delay: float = _setting(
+        0.0, "Seconds after SIGTERM in which only `/-/health` says 503, so that a balancer sends nobody more."
+    )
     retry: float = _setting(1.5, "Seconds after which clients reconnect when the server drains, jittered.")
 
     # Operations (design 4.4)

@@ -46,15 +46,27 @@ def request(target: str, fields: Mapping[str, str], method: str = "GET", version
 
 
 class Raw:
-    """One connection; ``room`` bounds what the kernel keeps for a client that does not read."""
+    """One connection; ``room`` bounds what the kernel keeps for a client that does not read.
 
-    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, room: int | None = None) -> None:
-        self._port, self._tls, self._room = port, tls, room
+    ``source`` is the address it comes from.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        room: int | None = None,
+        source: str | None = None,
+    ) -> None:
+        self._port, self._tls, self._room, self._source = port, tls, room, source
 
     async def __aenter__(self) -> Self:
         raw = socket.socket()
         if self._room is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
+        if self._source is not None:
+            raw.bind((self._source, 0))
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self._port))
         name = "127.0.0.1" if self._tls else None

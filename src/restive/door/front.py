@@ -46,7 +46,7 @@ class FrontDoor:
             else:
                 await self._core.app(scope, receive, send)
             return
-        ready = self._reads.ready(scope)
+        ready = self._reads.ready(scope, send)
         if ready is not None:
             await send(ready[0])
             await send(ready[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -76,7 +77,23 @@ class Sockets:
         if not takeover.accept(socket, subprotocol, deflate=deflate):
             return False
         core.cookies.add(socket, reach.cookies)
+        # Where a socket's requests are, or a look depends on the client, it is not known by its bytes.
+        if not (core.settings.requests or core.settings.key) and core.live.is_outermost(takeover.outermost):
+            takeover.again(scope, partial(self._open, reach, deflate), subprotocol)
         return True
+
+    def _open(self, reach: Reach, deflate: bool, client: tuple[str, int] | None) -> Bare | None:
+        """One more socket like another, None where it is to be refused."""
+        from ..transports.bare_socket import BareSocket
+
+        core = self._core
+        try:
+            peer = core.enter({"client": client})
+        except Problem:
+            return None
+        socket = BareSocket(core.live.hub(), peer, core.limits, reach, deflate=deflate)
+        core.cookies.add(socket, reach.cookies)
+        return socket
 
     def _reach(self, scope: Scope) -> Reach:
         """What the frames reach; sockets whose requests no look can tell apart share one."""
@@ -168,6 +185,9 @@ class Reach:
 
     def resolve(self, target: str) -> str:
         """The normal form of a target, relative to where the socket was opened. Raises ``Problem``."""
+        key = self._keys.get(target)
+        if key is not None and key.target == target:
+            return key.target  # judged before; and so all sockets keep the same string
         return check(target, self._base)
 
     def watch(self, outlet: Sink, wanted: messages.Watch) -> Watch:

@@ -6,19 +6,51 @@ transport. The ASGI call returns, and what it held is freed (design section 6).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from ..http.fields import Fields
 from .bare import Bare
 
-__all__ = ["NAME", "HttpTakeover", "SocketTakeover", "offered"]
+__all__ = ["NAME", "HttpTakeover", "Known", "Open", "Read", "SocketTakeover", "offered"]
 
 NAME = "restive.takeover"
 
 
+class Known:
+    """A whole response that is known without the app, and is written again while it holds."""
+
+    __slots__ = ("body", "fields", "status", "written")
+
+    def __init__(self, status: int, fields: Fields, body: bytes) -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+        self.written: tuple[object, bytes, bytes] | None = None
+        """For the server: the bytes that it makes of it, behind what they depend on besides."""
+
+
+Read = Callable[[], "Known | None"]
+"""The response, now, to a request that is known; None where the app has to be called."""
+
+
+Open = Callable[["tuple[str, int] | None"], "Bare | None"]
+"""The protocol of one more socket for a handshake that is known, given its client's address; None where the
+app has to be called."""
+
+
 class SocketTakeover(Protocol):
     """A WebSocket handshake that was not answered yet."""
+
+    outermost: Any
+    """As of an ``HttpTakeover``."""
+
+    def again(self, scope: Any, opens: Open, subprotocol: str | None) -> None:
+        """Where the handshake of ``scope`` comes again, ``opens`` what is put on its transport.
+
+        Its key is another then, and perhaps its client; all else is the same.
+        """
+        ...
 
     def carries(self, send: Any) -> bool:
         """As of an ``HttpTakeover``."""
@@ -34,6 +66,17 @@ class SocketTakeover(Protocol):
 
 class HttpTakeover(Protocol):
     """A request that was read to its end, and whose response has not begun."""
+
+    outermost: Any
+    """The application that the server calls, without what the server itself has put round it."""
+
+    def again(self, scope: Any, read: Read) -> None:
+        """Where the request of ``scope`` comes again, ``read()`` answers it before there is an ASGI call.
+
+        Only for what calls nothing of the user's on its way in. The server knows a request by its bytes
+        and where it came in; it may forget it.
+        """
+        ...
 
     def carries(self, send: Any) -> bool:
         """Whether ``send`` goes straight to the server: a middleware that has put its own in between has

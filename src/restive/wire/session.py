@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -44,9 +45,10 @@ class StartWatch:
 
 @dataclass(frozen=True, slots=True)
 class StopWatch:
-    """Stop the watch of ``target``; nothing more is sent for it."""
+    """Stop the watch of ``target``; nothing more is sent for it. ``held`` is what the shell had put there."""
 
     target: str
+    held: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,13 @@ class Session:
     """
 
     __slots__ = (
-        "_burst",
         "_closed",
-        "_credit",
-        "_credited",
         "_errors",
         "_idle_end",
         "_jitter",
         "_life_end",
         "_limits",
+        "_paid_until",
         "_requests",
         "_resolve",
         "_watches",
@@ -116,13 +116,12 @@ class Session:
         self._limits = limits
         self._jitter = jitter
         self._resolve = resolve
-        self._watches: set[str] = set()
+        self._watches: dict[str, Any] = {}
         self._requests = 0
         self._errors = 0
         self._closed = False
-        # A page may open all of its watches at once, and replace them all; what goes on so is a flood.
-        self._credit = self._burst = limits.message_rate + 2.0 * limits.max_watches
-        self._credited = now
+        # When all messages so far would have come at the rate that is allowed over time.
+        self._paid_until = now
         # When it is closed for having nothing to do; None while there is a watch or a request.
         self._idle_end: float | None = now + limits.hello
         self._life_end = now + limits.lifetime * (1 - 0.2 * jitter)
@@ -138,6 +137,22 @@ class Session:
     def watches(self) -> frozenset[str]:
         """The targets watched now."""
         return frozenset(self._watches)
+
+    def hold(self, target: str, watch: Any) -> Any:
+        """Keep the shell's ``watch`` of ``target``, where there is one. Returns what was kept before."""
+        before = self._watches.get(target)
+        self._watches[target] = watch
+        return before
+
+    def held(self, target: str) -> Any:
+        """What the shell has put there; None where there is nothing."""
+        return self._watches.get(target)
+
+    def let_go(self) -> list[Any]:
+        """All that the shell has put there, from now on nothing; as ``lost``."""
+        self._closed = True
+        held, self._watches = self._watches, {}
+        return [watch for watch in held.values() if watch is not None]
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is to be called, on the clock of ``now``; None once closed."""
@@ -176,7 +191,7 @@ class Session:
 
     def watch_ended(self, target: str, now: float) -> None:
         """The watch of ``target`` is over, but not by a ``StopWatch``."""
-        self._watches.discard(target)
+        self._watches.pop(target, None)
         self._rest(now)
 
     def request_done(self, now: float) -> None:
@@ -231,17 +246,18 @@ class Session:
     # -- inside --------------------------------------------------------------------------------
 
     def _pays(self, now: float) -> bool:
-        earned = (now - self._credited) * self._limits.message_rate
-        self._credit = min(self._burst, self._credit + earned) - 1
-        self._credited = now
-        return self._credit >= 0
+        limits = self._limits
+        self._paid_until = max(self._paid_until, now) + 1 / limits.message_rate
+        # A page may open all of its watches at once, and replace them all; what goes on so is a flood.
+        burst = limits.message_rate + 2.0 * limits.max_watches
+        return (self._paid_until - now) * limits.message_rate <= burst
 
     def _resolved(self, frame: Frame) -> Frame:
         try:
             target = self._resolve(frame.target)
         except Problem as problem:
             raise _rejected(frame, problem) from None
-        return frame if target == frame.target else replace(frame, target=target)
+        return frame if target is frame.target else replace(frame, target=target)
 
     def _act(self, frame: Frame, now: float) -> list[Effect]:
         match frame:
@@ -258,7 +274,7 @@ class Session:
         replaces = frame.target in self._watches
         if not replaces and len(self._watches) >= self._limits.max_watches:
             raise _rejected(frame, _too_many(f"{self._limits.max_watches} watches"))
-        self._watches.add(frame.target)
+        self._watches.setdefault(frame.target, None)
         self._idle_end = None
         return [StartWatch(frame, replaces)]
 
@@ -266,8 +282,9 @@ class Session:
         # It may have ended while the frame was under way, so one that is not there is no error.
         if target not in self._watches:
             return []
+        held = self._watches[target]
         self.watch_ended(target, now)
-        return [StopWatch(target)]
+        return [StopWatch(target, held)]
 
     def _request(self, frame: Request) -> list[Effect]:
         if self._requests >= self._limits.max_requests:

@@ -7,36 +7,40 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from ...http.fields import Fields
 from ..bare import Bare
+from ..files import Admitting
 from ..takeover import NAME
+from .handshakes import EarlySockets
+from .socket import WebSocket
 
 __all__ = ["Http"]
 
 
-class Http(HttpToolsProtocol):
+class Http(Admitting, EarlySockets):
     """uvicorn's HTTP protocol, whose responses can be taken over: an ``HttpTakeover``."""
 
     _stopping = False
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does, but what comes with a handshake in one segment is not lost."""
-        self._unset_keepalive_if_required()
+        if self.refusal is not None or self.answered(data) or self.opened(data):
+            return
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
+            self.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
             if not self._should_upgrade():
                 self._unsupported_upgrade_warning()
                 return
             self.handle_websocket_upgrade()
+            protocol = cast("asyncio.Protocol", self.transport.get_protocol())
+            if isinstance(protocol, WebSocket):
+                protocol.introduction, self.introduction = self.introduction, None
             if early := data[upgrade.args[0] :]:
-                cast("asyncio.Protocol", self.transport.get_protocol()).data_received(early)
+                protocol.data_received(early)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -74,7 +78,7 @@ class Http(HttpToolsProtocol):
             )
         cycle.response_started = cycle.response_complete = True  # the ASGI call ends without a response
         self.server_state.total_requests += 1
-        self._let_go()
+        self.let_go()
         protocol.begin(transport, self.connections)  # type: ignore[arg-type]
         transport.set_protocol(protocol)
         if self._stopping:  # the server has asked its connections to stop already
@@ -92,9 +96,3 @@ class Http(HttpToolsProtocol):
             or cycle.scope["method"] == "HEAD"
             or self.pipeline
         )
-
-    def _let_go(self) -> None:
-        """Free what a connection holds that is no longer HTTP's: the parser refers back to this."""
-        self._unset_keepalive_if_required()
-        self.connections.discard(self)
-        self.parser = self.scope = self.headers = None  # type: ignore[assignment]

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hashlib
 import logging
 import re
 from http import HTTPStatus
@@ -14,27 +13,22 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.utils import ClientDisconnected, is_ssl
 from uvicorn.server import ServerState
 
 from ..bare import Bare
-from ..takeover import NAME
+from ..takeover import NAME, Open
+from .addresses import addresses
+from .app_socket import AppSocket
+from .handshakes import Introduction, access, announce, switching
 
 __all__ = ["WebSocket"]
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-DEFLATE = (
-    b"Sec-WebSocket-Extensions: permessage-deflate; "
-    b"server_no_context_takeover; client_no_context_takeover\r\n"
-)
 
 UNREADABLE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 MOST_EARLY = 65_536
 """Bytes that a client may send before its handshake is answered; then it has to wait."""
 
 log = logging.getLogger("uvicorn.error")
-access = logging.getLogger("uvicorn.access")
 
 
 class WebSocket(asyncio.Protocol):
@@ -58,7 +52,10 @@ class WebSocket(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._stock: _Stock | None = None
         self._told = self._taken = False
+        self._client: tuple[str, int] | None = None
         self.deflate = False
+        self.introduction: Introduction | None = None
+        """Of this handshake, where it can be known again."""
 
     # asyncio's side
 
@@ -108,13 +105,14 @@ class WebSocket(asyncio.Protocol):
         raw_path, _, query = target.partition("?")
         root, transport = self._config.root_path, self._transport
         assert transport is not None
+        server, self._client = addresses(transport)
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
             "http_version": "1.1",
             "scheme": "wss" if is_ssl(transport) else "ws",
-            "server": get_local_addr(transport),
-            "client": get_remote_addr(transport),
+            "server": server,
+            "client": self._client,
             "root_path": root,
             "path": root + unquote(raw_path),
             "raw_path": (root + raw_path).encode("ascii"),
@@ -174,9 +172,9 @@ class WebSocket(asyncio.Protocol):
     def _step_aside(self) -> None:
         """Let uvicorn answer from the beginning."""
         if self._transport is not None:
-            self._hand_over(WebSocketsSansIOProtocol(self._config, self._state, self._app_state, self._loop))
+            self._hand_over(AppSocket(self._config, self._state, self._app_state, self._loop))
 
-    def _hand_over(self, protocol: WebSocketsSansIOProtocol) -> None:
+    def _hand_over(self, protocol: AppSocket) -> None:
         transport, self._transport = self._transport, None
         assert transport is not None
         self._state.connections.discard(self)
@@ -196,25 +194,26 @@ class WebSocket(asyncio.Protocol):
         """Whether ``send`` is this handshake's own."""
         return getattr(send, "__self__", None) is self
 
+    @property
+    def outermost(self) -> object:
+        """The outermost application that is the user's; None where it is not known."""
+        return None if self.introduction is None else self.introduction.outermost
+
+    def again(self, scope: Any, opens: Open, subprotocol: str | None) -> None:
+        """Answer the handshake of ``scope`` with ``opens()`` where it comes again."""
+        # A proxy that was believed has named a client of its own.
+        if self.introduction is not None and scope["client"] is self._client:
+            self.introduction.keep(opens, subprotocol, self._target(), deflate=self.deflate)
+
     def accept(self, protocol: Bare, subprotocol: str | None, *, deflate: bool) -> bool:
         """Answer 101 and hand the transport to ``protocol``; false where it is not to be had."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
         key = next(value for name, value in self._headers if name == b"sec-websocket-key")
-        proof = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
-        lines = [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"]
-        lines.append(b"Sec-WebSocket-Accept: %b\r\n" % proof)
-        if subprotocol is not None:
-            lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode())
-        if deflate:
-            lines.append(DEFLATE)
-        lines += [b"%b: %b\r\n" % line for line in self._state.default_headers]
-        transport.write(b"".join(lines) + b"\r\n")
+        transport.write(switching(key, subprotocol, self._state.default_headers, deflate=deflate))
         if access.hasHandlers() and self._config.access_log:
-            client = get_remote_addr(transport)
-            address = f"{client[0]}:{client[1]}" if client else ""
-            log.info('%s - "WebSocket %s" [accepted]', address, self._target())
+            announce(self._client, self._target())
         self._transport, self._taken = None, True
         self._state.connections.discard(self)
         protocol.begin(transport, self._state.connections)  # type: ignore[arg-type]
@@ -243,7 +242,7 @@ class _Stock:
         self._ended: asyncio.Future[None] = loop.create_future()
         self.receive: Any = None
         self.send: Any = None
-        self.protocol = WebSocketsSansIOProtocol(config, state, app_state, loop)
+        self.protocol = AppSocket(config, state, app_state, loop)
         self.protocol.app = self._app
 
     async def is_called(self) -> bool:
