@@ -1,145 +1,152 @@
-"""``python -m benchmarks.crowd``: thousands of watchers of one resource, and one PUT that all of them see.
+"""``python -m benchmarks.crowd``: thousands of watchers, and one change that all of them see.
 
-Through plain ASGI and on the fast path, beside the same broadcast written by hand in FastAPI on the same
-uvicorn, and beside the floor: a bare loop of send(2), built with ``cc``.
+Restive through plain ASGI and on the fast path, beside the same broadcast written by hand in FastAPI on the
+same uvicorn, beside the peers that are installed, and beside the floor: a bare loop of send(2). ``--table
+burst``: 20 resources change at once, ``--table private``: each watcher has a rendering of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import statistics
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import http.client
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from . import wire
-from .apps import order
-from .server import Server, running, serving
-from .table import machine, quantile, ratio, table
-from .watchers import Watchers
+from . import peers, rows
+from .case import Case, Load
+from .generator import NotToldError, allow_files
+from .server import HOST
+from .table import machine, ratio, table
+from .trial import Opened, Sample, Trial, middle, trial
 
-SETTLED = 1.5
-"""Seconds after a change until the server is quiet again; Restive looks once more after 1 s."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """An app, and how its watchers reach it."""
-
-    name: str
-    app: str
-    """None of Python: the floor."""
-    kind: str
-    target: str
-    options: tuple[str, ...] = ()
-    """Options of uvicorn."""
-
-
-FAST = ("--http", "restive.transports.uvicorn:Http", "--ws", "restive.transports.uvicorn:WebSocket")
-
-CASES = (
-    Case("a bare loop of send(2) in C", "", "stream", "/watch"),
-    Case("FastAPI by hand, WebSocket", "hand_made", "socket", "/watch"),
-    Case("Restive, WebSocket", "live_app", "websocket", "/orders/3"),
-    Case("Restive, WebSocket, fast path", "live_app", "websocket", "/orders/3", FAST),
-    Case("FastAPI by hand, SSE", "hand_made", "stream", "/stream"),
-    Case("Restive, SSE", "live_app", "stream", "/orders/3?live=sse"),
-    Case("Restive, SSE, fast path", "live_app", "stream", "/orders/3?live=sse", FAST),
-)
+LOADS = {
+    "crowd": Load(10_000),
+    "burst": Load(10_000, resources=20),
+    "private": Load(10_000, size=200, private=True),
+}
+TITLES = {
+    "crowd": "{0.watchers} watchers of one resource, one change",
+    "burst": "{0.watchers} watchers of {0.resources} resources each, one change of all of them in one tick",
+    "private": "{0.watchers} watchers with a credential and {0.size} bytes of their own each, one change",
+}
+QUIET = 0.2
+"""Seconds until the floor has nothing more to do."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one case cost."""
+    """What one row cost."""
 
-    memory: float
-    """Bytes for each watcher."""
-    opening: float
-    """Seconds of the server's CPU to open one."""
-    first: float
-    half: float
-    last: float
-    """Seconds from PUT until the first, half of the, and all watchers had the state; medians."""
-    cost: float
-    """Seconds of the server's CPU for each message that was delivered, median."""
-    idle: float
-    """Share of one CPU that the server takes when nothing happens."""
+    opened: Opened
+    changes: Sequence[Sample]
+    floors: Sequence[float]
+    """Seconds of CPU for each message of the floor, right before each change and after the last."""
+
+    def cost(self) -> float:
+        """Seconds of the server's CPU for each message, the median."""
+        return middle(each.cost for each in self.changes)
 
 
-def measure(case: Case, count: int, changes: int) -> Found:
-    """Run one case."""
-    with served(case) as server:
-        before, cpu = server.memory(), server.cpu()
-        with closing(Watchers(server.port, case.kind, case.target, count)) as watchers:
-            opening = (server.cpu() - cpu) / count
-            time.sleep(SETTLED)
-            memory = (server.memory() - before) / count
-            idle = idle_share(server)
-            times, costs = [], []
-            for version in range(1, changes + 1):
-                cpu = server.cpu()
-                request = wire.request("PUT", "/orders/3", document=order(version))
-                times.append(watchers.change(version, request))
-                time.sleep(SETTLED)
-                costs.append((server.cpu() - cpu - idle * (max(times[-1]) + SETTLED)) / count)
-    first, half, last = (statistics.median(quantile(each, q) for each in times) for q in (0, 0.5, 1))
-    return Found(memory, opening, first, half, last, statistics.median(costs), idle)
+def compare(cases: Sequence[Case], load: Load, changes: int) -> dict[str, Found]:
+    """Run the rows one after the other, each change between two of the floor; one that fails is left out."""
+    found = {}
+    with ExitStack() as stack:
+        floor = None if load.private else stack.enter_context(trial(rows.floor(load), load))
+        if floor:
+            opened = floor.open(QUIET)
+            samples = [floor.change(QUIET) for _ in range(changes)]
+            found[floor.case.name] = Found(opened, samples, [each.cost for each in samples])
+            keeps_up(floor)
+        for case in cases:
+            try:
+                with trial(case, load) as row:
+                    found[case.name] = measure(row, floor, changes)
+            except (NotToldError, TimeoutError) as error:
+                print(f"{case.name} failed: {error}", flush=True)
+    return found
 
 
-@contextmanager
-def served(case: Case) -> Iterator[Server]:
-    """The server of a case."""
-    if case.app:
-        with serving(f"benchmarks.apps:{case.app}", options=case.options) as server:
-            yield server
-        return
-    with TemporaryDirectory() as folder:
-        program = f"{folder}/floor"
-        subprocess.run(["cc", "-O2", "-o", program, str(Path(__file__).with_name("floor.c"))], check=True)
-        with running([program]) as server:
-            yield server
+def measure(row: Trial, floor: Trial | None, changes: int) -> Found:
+    """One row."""
+    opened = row.open()
+    floors, samples = [], []
+    for _ in range(changes):
+        floors += [floor.change(QUIET).cost] if floor else []
+        samples.append(row.change())
+    floors += [floor.change(QUIET).cost] if floor else []
+    return Found(opened, samples, floors)
 
 
-def idle_share(server: Server, seconds: float = 3.0) -> float:
-    """Share of one CPU that it takes without a change."""
-    cpu = server.cpu()
-    time.sleep(seconds)
-    return (server.cpu() - cpu) / seconds
+def keeps_up(floor: Trial) -> None:
+    """How fast the floor sends, and the generator takes what lies ready: who is the slower of the two?"""
+    count = floor.generator.count
+    sending, taking, shares = [], [], []
+    for _ in range(3):
+        shares.append(floor.change(QUIET).share)
+        sending.append(took(floor.server.port) / count)
+        told = floor.change(QUIET, hold=1000 + count // 10).told
+        taking.append((told.last - told.begin) / count)
+    print(
+        f"For each watcher the floor sends for {middle(sending) * 1e6:.2f} µs, the generator busy for "
+        f"{middle(shares):.0%} of that; where all lies ready it takes {middle(taking) * 1e6:.2f} µs.",
+        flush=True,
+    )
+
+
+def took(port: int) -> float:
+    """Seconds that the floor's last loop took."""
+    connection = http.client.HTTPConnection(HOST, port)
+    connection.request("GET", "/took")
+    return int(connection.getresponse().read()) / 1e6
+
+
+def show(title: str, found: dict[str, Found]) -> None:
+    """Print the table."""
+    lines = []
+    for name, row in found.items():
+        floor = ratio(row.cost(), middle(row.floors)) if row.floors else ""
+        half, p99, share = (
+            middle(getattr(each, what) for each in row.changes) for what in ("half", "p99", "share")
+        )
+        lines.append((
+            name, row.opened.memory / 1024, row.opened.cost * 1e6, half * 1e3, p99 * 1e3, row.cost() * 1e6,
+            floor, f"{row.opened.idle:.1%}", f"{share:.0%}",
+        ))  # fmt: skip
+    columns = (
+        "", "KB each", "µs to open", "p50 ms", "p99 ms", "µs/message", "/ floor", "idle CPU",
+        "generator's CPU",
+    )  # fmt: skip
+    table(title, columns, lines)
+
+
+def selected(load: Load, only: Sequence[str]) -> list[Case]:
+    """The rows of Restive and of the peers whose names contain one of ``only``; all without."""
+    found = [*rows.cases(load), *peers.cases(load)]
+    return [case for case in found if not only or any(word in case.name for word in only)]
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--watchers", type=int, default=5000, help="watchers in each case (5000)")
-    parser.add_argument("--changes", type=int, default=5, help="changes in each case (5)")
+    parser.add_argument("--table", choices=LOADS, default="crowd")
+    parser.add_argument("--watchers", type=int, help="watchers in each row (10000)")
+    parser.add_argument("--changes", type=int, default=5, help="changes in each row (5)")
+    parser.add_argument("--rows", action="append", default=[], help="only rows with this in their name")
     given = parser.parse_args()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    load = LOADS[given.table]
+    if given.watchers:
+        load = Load(given.watchers, load.resources, load.size, load.private)
+    allow_files()
     machine()
-    show(given.watchers, {case.name: measure(case, given.watchers, given.changes) for case in CASES})
-
-
-def show(count: int, found: dict[str, Found]) -> None:
-    """Print the table."""
-    floor, *cases = found.items()
-    lines = []
-    for place, (name, row) in enumerate([floor, *cases]):
-        peer = cases[(place - 1) // 3 * 3][1] if place else row
-        lines.append((
-            name, row.memory / 1024, ratio(row.memory, peer.memory), row.opening * 1e6,
-            row.first * 1e3, row.half * 1e3, row.last * 1e3, ratio(row.last, peer.last),
-            row.cost * 1e6, ratio(row.cost, peer.cost), ratio(row.cost, floor[1].cost), f"{row.idle:.1%}",
-        ))  # fmt: skip
-    columns = (
-        "", "KB each", "/ by hand", "µs to open", "first ms", "half ms", "all ms", "/ by hand",
-        "µs/message", "/ by hand", "/ floor", "idle CPU",
-    )  # fmt: skip
-    table(f"{count} watchers of one resource, one PUT", columns, lines)
+    print(peers.versions(), flush=True)
+    cases = selected(load, given.rows)
+    found = compare(cases, load, given.changes)
+    show(TITLES[given.table].format(load), found)
+    if missing := peers.missing():
+        print(missing)
+    if any(case.name not in found for case in cases):
+        raise SystemExit("A row failed.")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
  *
  *   floor --port PORT
  *
- * GET /ready answers 200 and closes. Any other GET becomes a watcher and gets a first state. A PUT is
- * answered, and its body is sent to every watcher. It reads each request in one piece: it is no server.
+ * GET /ready answers 200 and closes; GET /took tells how many microseconds the last loop took. Any other GET
+ * becomes a watcher. A PUT is answered, and each line of its body is an event for every watcher; all of them
+ * go in one call. It reads each request in one piece: it is no server.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -12,35 +13,61 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MOST 200000
+#define ROOM 65536
 
 static int watchers[MOST], count;
+static long took;
+
+static long microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 static void answer(int fd, const char *text) { if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0) close(fd); }
 
-static void push(const char *body)
+static void push(char *body)
 {
-    char message[8192];
-    int size = snprintf(message, sizeof message, "data: %s\n\n", body);
+    static char message[2 * ROOM];
+    int size = 0;
+    for (char *line; (line = strsep(&body, "\n"));)
+        size += snprintf(message + size, sizeof message - size, "data: %s\n\n", line);
+    long begin = microseconds();
     for (int i = 0; i < count; i++)
         if (send(watchers[i], message, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) { }
+    took = microseconds() - begin;
+}
+
+static void forget(int fd)
+{
+    for (int i = 0; i < count; i++)
+        if (watchers[i] == fd) { watchers[i] = watchers[--count]; break; }
+    close(fd);
 }
 
 static void serve(int fd)
 {
-    char request[8192];
+    static char request[ROOM];
+    char text[128];
     ssize_t size = recv(fd, request, sizeof request - 1, 0);
-    if (size <= 0) { close(fd); return; }
+    if (size <= 0) { forget(fd); return; }
     request[size] = 0;
     char *body = strstr(request, "\r\n\r\n");
     if (!strncmp(request, "GET /ready", 10)) {
         answer(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         close(fd);
+    } else if (!strncmp(request, "GET /took", 9)) {
+        snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%ld", took);
+        answer(fd, text);
+        close(fd);
     } else if (!strncmp(request, "GET", 3) && count < MOST) {
         watchers[count++] = fd;
-        answer(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {\"version\":0}\n\n");
+        answer(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
     } else if (body) {
         answer(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         push(body + 4);

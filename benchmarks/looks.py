@@ -12,12 +12,14 @@ import random
 import statistics
 import time
 from contextlib import closing
+from functools import partial
 
 from . import wire
+from .case import Opening
+from .generator import Generator
 from .server import Server, serving
 from .table import machine, quantile, ratio, table
 from .talk import Connection
-from .watchers import Watchers
 
 KINDS = {
     "compute": "async def, 1 ms of CPU",
@@ -82,14 +84,21 @@ def measure(kind: str, watchers: int, blocks: int, count: int, pause: float) -> 
     """Run one kind of app."""
     with (
         serving("benchmarks.work:app") as server,
-        closing(Watchers(server.port, "websocket", f"/{kind}", watchers, credentials=True)),
+        closing(Generator(server.port, "socket", watchers)) as generator,
     ):
+        generator.load(partial(opening, kind))
+        generator.open(b'"version":')
         user = User(server, kind, pause)
         for _ in range(blocks):
             user.until_quiet()
             user.block_alone(count)
             user.block_beside(count, watchers)
         return user
+
+
+def opening(kind: str, number: int) -> Opening:
+    """Each watcher has a credential."""
+    return Opening(wire.handshake("/-/live", {"authorization": f"Bearer {number}"}), wire.watch(f"/{kind}"))
 
 
 def main() -> None:

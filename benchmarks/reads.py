@@ -18,6 +18,7 @@ from .table import machine, ratio, table
 from .talk import Connection, socket_watcher
 
 TARGET = "/orders/3"
+FAST = ("--http", "restive.transports.uvicorn:Http", "--ws", "restive.transports.uvicorn:WebSocket")
 
 
 @dataclass
@@ -55,13 +56,16 @@ def tag_of(server: Server) -> str:
 def rows(stack: ExitStack) -> dict[str, Row]:
     """Start the servers."""
 
-    def start(app: str) -> Server:
-        return stack.enter_context(serving(f"benchmarks.apps:{app}", options=("--ws-ping-interval", "1000")))
+    def start(app: str, *options: str) -> Server:
+        options = ("--ws-ping-interval", "1000", *options)
+        return stack.enter_context(serving(f"benchmarks.apps:{app}", options=options))
 
     plain, live, watched = start("plain"), start("live_app"), start("live_app")
     bare, live_bare = start("bare"), start("live_bare")
     held, held_bare = start("public_app"), start("live_bare_public")
-    for server in (watched, held, held_bare):
+    fast, fast_bare = start("public_app", *FAST), start("live_bare_public", *FAST)
+    passed = start("live_app", *FAST)
+    for server in (watched, held, held_bare, fast, fast_bare):
         watcher = stack.enter_context(closing(socket_watcher(server.port, TARGET)))
         watcher.until(b'"version":0}')
     return {
@@ -71,9 +75,13 @@ def rows(stack: ExitStack) -> dict[str, Row]:
         "FastAPI, live and watched: 200": Row(watched, "FastAPI, bare"),
         "FastAPI, from memory: 200": Row(held, "FastAPI, bare"),
         "FastAPI, from memory: 304": Row(held, "FastAPI, bare", tag=tag_of(held)),
+        "FastAPI, from memory, fast path: 200": Row(fast, "FastAPI, bare"),
+        "FastAPI, from memory, fast path: 304": Row(fast, "FastAPI, bare", tag=tag_of(fast)),
+        "FastAPI, live, fast path: 200": Row(passed, "FastAPI, bare"),
         "no framework, bare": Row(bare, "no framework, bare"),
         "no framework, live: 200": Row(live_bare, "no framework, bare"),
         "no framework, from memory: 200": Row(held_bare, "no framework, bare"),
+        "no framework, from memory, fast path: 200": Row(fast_bare, "no framework, bare"),
     }
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -58,6 +60,27 @@ class Server:
         raise LookupError(name)
 
 
+@dataclass(frozen=True)
+class Group:
+    """One server of several processes, such as nginx's master and worker; or several servers."""
+
+    port: int
+    servers: tuple[Server, ...]
+
+    @classmethod
+    def of(cls, port: int, pids: Sequence[int]) -> Group:
+        """The server on ``port`` that is these processes."""
+        return cls(port, tuple(Server(pid, port) for pid in pids))
+
+    def cpu(self) -> float:
+        """Seconds of CPU of all of them."""
+        return sum(server.cpu() for server in self.servers)
+
+    def memory(self) -> int:
+        """Bytes of PSS of all of them."""
+        return sum(server.memory() for server in self.servers)
+
+
 @contextmanager
 def serving(
     app: str,
@@ -65,6 +88,7 @@ def serving(
     options: Sequence[str] = (),
     folder: str | None = None,
     environment: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> Iterator[Server]:
     """uvicorn (uvloop, httptools) with ``app``, ``module:name`` from the repository's root, until the end."""
     command = [
@@ -80,25 +104,29 @@ def serving(
         "httptools",
     ]
     quiet = ("--no-access-log", "--log-level", "warning")
-    with running([*command, *quiet, *options], folder, environment) as server:
+    with running([*command, *quiet, *options], folder, environment, tls) as server:
         yield server
 
 
 @contextmanager
 def running(
-    command: Sequence[str], folder: str | None = None, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    folder: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> Iterator[Server]:
-    """``command --port PORT``, once it answers HTTP; it is stopped at the end.
+    """``command --port PORT``, once it answers HTTP (``tls``: HTTPS); it is stopped at the end.
 
     ``environment`` is added to this process's; the backend is ``memory:`` where it names none.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # it must not outlive a benchmark that is ended
     port = free_port()
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join((os.environ.get("PYTHONPATH", root), root))
     given = {**os.environ, "RESTIVE_BACKEND": "memory:", "PYTHONPATH": path, **(environment or {})}
     process = subprocess.Popen([*command, "--port", str(port)], env=given, cwd=folder or root)
     try:
-        _await_answer(process, port)
+        _await_answer(process, port, tls)
         yield Server(process.pid, port)
     finally:
         process.terminate()
@@ -115,10 +143,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:
+def insecure() -> ssl.SSLContext:
+    """A client's context that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int, tls: bool) -> None:
     deadline = time.monotonic() + START_UP
     while process.poll() is None and time.monotonic() < deadline:
         connection = http.client.HTTPConnection(HOST, port, timeout=START_UP)
+        if tls:
+            connection = http.client.HTTPSConnection(HOST, port, timeout=START_UP, context=insecure())
         try:
             connection.request("GET", "/ready")
             connection.getresponse().read()

@@ -1,95 +1,69 @@
-"""Thousands of watchers in a process of their own, each no more than a socket and a mark to look for.
+"""The load generator that speaks TLS: ``crowd.c`` in Python, several times slower, with the same commands.
 
-``Watchers`` starts the process and talks to it in lines of JSON: it opens all connections, and then
-for each request on its stdin sends that request and says when the last watcher had the new state.
+    python -m benchmarks.watchers PORT socket|stream COUNT 0 FIRST tls|plain
+
+See ``crowd.c`` for the commands on stdin; none of these watchers is deaf, nothing is held, there is no ELSE.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
-import subprocess
+import struct
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from . import wire
-from .server import HOST
+from .generator import allow_files
+from .server import HOST, insecure
 
 PER_ADDRESS = 9_000
-"""Connections from one address of loopback: below Restive's ``max_connections``, and its free ports."""
-
-AT_ONCE = 100
-"""Connections that are being opened."""
-
-
-class Watchers:
-    """``count`` watchers of ``target``. ``kind`` is websocket, stream, or socket: one that needs no frame.
-
-    With ``credentials`` each sends an Authorization of its own.
-    """
-
-    def __init__(self, port: int, kind: str, target: str, count: int, *, credentials: bool = False) -> None:
-        options = {"port": port, "kind": kind, "target": target, "count": count, "credentials": credentials}
-        command = [sys.executable, "-m", "benchmarks.watchers", json.dumps(options)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.opened = self._said()
-        """Seconds until each had its first state."""
-
-    def change(self, version: int, request: bytes) -> list[float]:
-        """Send ``request``; seconds from before it until each watcher had the state of ``version``."""
-        assert self._process.stdin is not None
-        said = {"version": version, "request": request.decode()}
-        self._process.stdin.write(json.dumps(said) + "\n")
-        self._process.stdin.flush()
-        found: list[float] = self._said()
-        return found
-
-    def _said(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("The watchers did not get there.")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process, and with it every watcher."""
-        self._process.kill()
-        self._process.communicate()
+"""Connections from one address of loopback, as in ``crowd.c``."""
+PATIENCE = 30.0
+"""Seconds after which a command gives up."""
+TAIL = 128
+"""Bytes kept of what came, since a mark may be cut."""
 
 
+@dataclass
 class Crowd:
-    """What the watchers of one process wait for."""
+    """What all watchers of this process wait for."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-        self.version, self.mark = 0, b'"version":0}'
-        self.left: int = options["count"]
-        self.arrived: list[float] = []
-        self.done = asyncio.Event()
+    port: int
+    sockets: bool
+    count: int
+    first: int
+    tls: bool
+    records: list[tuple[bytes, bytes]] = field(default_factory=list)
+    mark: bytes = b""
+    need: int = 1
+    wanted: int = 0
+    lost: int = 0
+    received: int = 0
+    turn: int = 0
+    arrived: list[float] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: list[Watcher] = field(default_factory=list)
 
-    def expect(self, version: int) -> None:
-        """Wait for everybody to have ``version``."""
-        self.version, self.mark = version, b'"version":%d}' % version
-        self.left = self.options["count"]
+    def expect(self, mark: str, need: str, wanted: int) -> None:
+        """Wait for so many to have ``mark``."""
+        self.mark = bytes.fromhex(mark.strip("-"))
+        self.need, self.wanted, self.turn = int(need), wanted, self.turn + 1
+        self.received = 0
         self.arrived = []
         self.done.clear()
 
-    def told(self) -> None:
+    def tell(self) -> None:
         """One more has it."""
-        self.arrived.append(time.perf_counter())
-        self.left -= 1
-        if not self.left:
+        self.arrived.append(time.monotonic())
+        if len(self.arrived) >= self.wanted:
             self.done.set()
-
-    def hello(self, number: int) -> bytes:
-        """The request of watcher ``number``."""
-        headers = {"authorization": f"Bearer {number}"} if self.options["credentials"] else {}
-        if self.options["kind"] == "stream":
-            return wire.request("GET", self.options["target"], headers)
-        target = "/-/live" if self.options["kind"] == "websocket" else self.options["target"]
-        return wire.handshake(target, headers)
 
 
 class Watcher(asyncio.Protocol):
@@ -98,88 +72,141 @@ class Watcher(asyncio.Protocol):
     def __init__(self, crowd: Crowd, number: int) -> None:
         self._crowd = crowd
         self._number = number
-        self._transport: Any = None
-        self._seen = -1
-        self._rest = b""
-        self._open = crowd.options["kind"] == "stream"
+        self.transport: Any = None
+        self._open = False
+        self._turn = 0
+        self._seen: set[bytes] = set()
+        self._tail = self._frames = b""
 
     def connection_made(self, transport: Any) -> None:
         """Ask."""
-        self._transport = transport
-        transport.write(self._crowd.hello(self._number))
+        self.transport = transport
+        transport.write(self._crowd.records[self._number][0])
 
     def data_received(self, data: bytes) -> None:
         """Look for the mark, which may come in pieces."""
-        data = self._rest + data
+        self._crowd.received += len(data)
         if not self._open:
-            parts = wire.head_of(data)
+            parts = wire.head_of(self._tail + data)
             if parts is None:
-                self._rest = data
+                self._tail += data
                 return
             self._opened(parts[0])
             data = parts[1]
-        crowd = self._crowd
-        if self._seen != crowd.version and crowd.mark in data:
-            self._seen = crowd.version
-            crowd.told()
-        self._rest = data[-32:] if crowd.options["kind"] == "stream" else self._answer_pings(data)
+        if self._crowd.sockets:
+            self._answer_pings(data)
+        data = self._tail + data
+        if self._crowd.mark:
+            self._look(data)
+        self._tail = data[-TAIL:]
 
     def _opened(self, head: bytes) -> None:
-        if b" 101 " not in head:
+        if (b" 101 " if self._crowd.sockets else b" 200 ") not in head:
             raise SystemExit(head.decode("latin-1"))
-        self._open = True
-        if self._crowd.options["kind"] == "websocket":
-            self._transport.write(wire.watch(self._crowd.options["target"]))
+        self._open, self._tail = True, b""
+        self.transport.write(self._crowd.records[self._number][1])
+        if not self._crowd.mark:
+            self._crowd.tell()
 
-    def _answer_pings(self, data: bytes) -> bytes:
-        found, rest = wire.frames(data)
+    def _look(self, data: bytes) -> None:
+        crowd = self._crowd
+        if self._turn != crowd.turn:
+            self._turn, self._seen = crowd.turn, set()
+        if len(self._seen) >= crowd.need:
+            return
+        for piece in data.split(crowd.mark)[1:]:
+            digits = len(piece) - len(piece.lstrip(b"0123456789"))
+            if digits < len(piece):
+                self._seen.add(piece[:digits])
+        if len(self._seen) >= crowd.need:
+            crowd.tell()
+
+    def _answer_pings(self, data: bytes) -> None:
+        found, self._frames = wire.frames(self._frames + data)
         for opcode, payload in found:
             if opcode == wire.PING:
-                self._transport.write(wire.frame(wire.PONG, payload))
-        return rest
+                self.transport.write(wire.frame(wire.PONG, payload))
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """No watcher may go before the end."""
-        print(f"watcher {self._number} was cut off", file=sys.stderr)
-        self._crowd.done.set()
+        """The server closed it, or ``drop`` did."""
+        self._crowd.lost += self in self._crowd.watchers
 
 
-async def _open_all(crowd: Crowd) -> None:
-    loop, gate, port = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE), crowd.options["port"]
+async def _open(crowd: Crowd, mark: str, need: str, flight: str) -> None:
+    loop, gate, context = (
+        asyncio.get_running_loop(),
+        asyncio.Semaphore(int(flight)),
+        insecure() if crowd.tls else None,
+    )
+    begin, cpu = time.monotonic(), time.process_time()
+    crowd.expect(mark, need, crowd.count)
+    crowd.lost = 0
 
     async def connect(number: int) -> None:
-        source = (f"127.0.0.{1 + number // PER_ADDRESS}", 0)
+        source = (f"127.0.0.{1 + (crowd.first + number) // PER_ADDRESS}", 0)
+        make: Callable[[], Watcher] = lambda: Watcher(crowd, number)  # noqa: E731
         async with gate:
-            await loop.create_connection(lambda: Watcher(crowd, number), HOST, port, local_addr=source)
+            opened = await loop.create_connection(make, HOST, crowd.port, local_addr=source, ssl=context)
+            crowd.watchers.append(opened[1])
 
-    await asyncio.gather(*(connect(number) for number in range(crowd.options["count"])))
-
-
-async def _run(options: dict[str, Any]) -> None:
-    loop, crowd = asyncio.get_running_loop(), Crowd(options)
-    begin = time.perf_counter()
-    await _open_all(crowd)
-    await crowd.done.wait()
-    _say(time.perf_counter() - begin, crowd)
-    _, writer = await asyncio.open_connection(HOST, options["port"])
-    while line := await loop.run_in_executor(None, sys.stdin.readline):
-        wanted = json.loads(line)
-        crowd.expect(wanted["version"])
-        begin = time.perf_counter()
-        writer.write(wanted["request"].encode())
-        await crowd.done.wait()
-        _say([arrived - begin for arrived in crowd.arrived], crowd)
+    await asyncio.gather(*(connect(number) for number in range(crowd.count)))
+    await _report(crowd, begin, cpu)
 
 
-def _say(found: Any, crowd: Crowd) -> None:
-    if crowd.left:
-        raise SystemExit(f"{crowd.left} watchers had not got version {crowd.version}")
+async def _report(crowd: Crowd, begin: float, cpu: float) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await crowd.done.wait()
+    except TimeoutError:
+        print("The watchers had no news for long.", file=sys.stderr)
+    arrived = crowd.arrived or [0.0]
+    places = (min(len(arrived) - 1, int(share * len(arrived))) for share in (0, 0.5, 0.99, 1))
+    first, half, p99, last = (arrived[place] for place in places)
+    _say({
+        "told": len(crowd.arrived), "wanted": crowd.wanted, "other": 0, "refused": 0,
+        "lost": crowd.lost, "lost_deaf": 0, "begin": begin, "first": first, "half": half, "p99": p99,
+        "last": last, "cpu": time.process_time() - cpu, "bytes": crowd.received,
+    })  # fmt: skip
+
+
+def _load(crowd: Crowd, path: str) -> None:
+    data, place = Path(path).read_bytes(), 0
+    while place < len(data):
+        request, frames = struct.unpack_from("=II", data, place)
+        place += 8
+        middle, end = place + request, place + request + frames
+        crowd.records.append((data[place:middle], data[middle:end]))
+        place = end
+
+
+async def _do(crowd: Crowd, words: list[str]) -> None:
+    match words:
+        case ["load", path]:
+            crowd.records.clear()
+            _load(crowd, path)
+            _say({})
+        case ["open", mark, need, "-", flight]:
+            await _open(crowd, mark, need, flight)
+        case ["expect", mark, need, "-", tell, "0"]:
+            crowd.expect(mark, need, int(tell))
+            _say({})
+            await _report(crowd, time.monotonic(), time.process_time())
+        case _:
+            raise SystemExit(f"Not here: {words}")
+
+
+def _say(found: dict[str, Any]) -> None:
     print(json.dumps(found), flush=True)
 
 
-if __name__ == "__main__":
-    import uvloop
+async def _run(crowd: Crowd) -> None:
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        await _do(crowd, line.split())
 
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvloop.run(_run(json.loads(sys.argv[1])))
+
+if __name__ == "__main__":
+    given_port, kind, given_count, _, first_number, security = sys.argv[1:]
+    allow_files()
+    numbers = int(given_count), int(first_number)
+    uvloop.run(_run(Crowd(int(given_port), kind == "socket", *numbers, security == "tls")))

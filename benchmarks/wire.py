@@ -10,16 +10,20 @@ TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 
 def request(
-    method: str, target: str, headers: Mapping[str, str] | None = None, document: Any = None
+    method: str,
+    target: str,
+    headers: Mapping[str, str] | None = None,
+    document: Any = None,
+    body: bytes | None = None,
 ) -> bytes:
-    """A request, with ``document`` as its JSON body."""
+    """A request, with ``document`` as its JSON body, or ``body`` as it is."""
     lines = [f"{method} {target} HTTP/1.1", "host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    body = b""
     if document is not None:
         body = json.dumps(document, separators=(",", ":")).encode()
+    if body is not None:
         lines += ["content-type: application/json", f"content-length: {len(body)}"]
-    return "\r\n".join((*lines, "", "")).encode() + body
+    return "\r\n".join((*lines, "", "")).encode() + (body or b"")
 
 
 def handshake(target: str, headers: Mapping[str, str] | None = None) -> bytes:
