@@ -21,6 +21,7 @@ from types import FrameType
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.logging import DefaultFormatter
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from ..transports.files import FEW, Overflow, raise_limit, reserve
@@ -32,6 +33,12 @@ log = logging.getLogger("uvicorn.error")
 
 class Config(uvicorn.Config):
     """What uvicorn is told; the loop that it makes survives that no file is left."""
+
+    def configure_logging(self) -> None:
+        """As uvicorn does; what no handler of the app takes looks the same."""
+        super().configure_logging()
+        if logging.lastResort is not None:
+            logging.lastResort.setFormatter(DefaultFormatter("%(levelprefix)s %(message)s"))
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the loop of a serving process."""
