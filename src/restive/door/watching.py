@@ -16,8 +16,8 @@ from ..hub.watch import Watch
 from ..transports import longpoll
 from ..transports.forms import EventStream, Form, FramedEventStream, Lines
 from ..transports.outlet import Message, Outlet, Receive, Send
-from ..transports.stream import Stream
-from ..transports.takeover import offered
+from ..transports.stream import Stream, reopened
+from ..transports.takeover import Opened, OpenStream, offered
 from ..wire import messages
 from .core import Core, Scope
 
@@ -61,7 +61,7 @@ class Watching:
             if asked.mode == "long-poll":
                 return await self._long_poll(asked, scope, peer, receive, send)
             form: Form = EventStream() if asked.mode == "sse" else Lines()
-            stream = self._stream(form, peer, scope, send)
+            stream = self._stream(form, peer, scope, send, asked)
             await stream.serve(
                 lambda outlet: [self._core.watch(outlet, scope, cursor=asked.etag)],
                 receive,
@@ -81,10 +81,45 @@ class Watching:
         except Problem:
             return False  # an odd target is the app's to judge
 
-    def _stream(self, form: Form, peer: str, scope: Scope, send: Send) -> Stream:
-        core = self._core
+    def _stream(
+        self, form: Form, peer: str, scope: Scope, send: Send, asked: LiveRequest | None = None
+    ) -> Stream:
+        core, takeover = self._core, offered(scope, send)
         hub, extra = core.live.hub(), core.cors(scope)
-        return Stream(hub, form, peer, core.retry_ms, extra, takeover=offered(scope, send), caller=core)
+
+        def again() -> None:
+            # A watch by header fields asks the app first, and a look may depend on the client's address.
+            if takeover is None or asked is None or asked.spelling == "header" or core.settings.key:
+                return
+            if core.live.is_outermost(takeover.outermost):
+                takeover.again_open(scope, self._opener(form, asked, scope, extra))
+
+        return Stream(hub, form, peer, core.retry_ms, extra, takeover=takeover, caller=core, on_taken=again)
+
+    def _opener(self, form: Form, asked: LiveRequest, scope: Scope, extra: Fields) -> OpenStream:
+        """What opens one more stream like this one."""
+        core, key = self._core, self._core.key(scope)
+        lean = {name: scope.get(name) for name in ("path", "root_path")}
+
+        def opens(client: tuple[str, int] | None) -> Opened | None:
+            try:
+                peer = core.enter({"client": client})
+            except Problem:
+                return None
+            opened = None
+            try:
+                opened = reopened(
+                    core.live.hub(), form, peer, core.retry_ms, extra, core,
+                    lambda sink: core.watch(sink, lean, cursor=asked.etag, key=key),
+                )  # fmt: skip
+            except Problem:
+                pass
+            finally:
+                if opened is None:
+                    core.leave(peer)
+            return opened
+
+        return opens
 
     async def _long_poll(
         self, asked: LiveRequest, scope: Scope, peer: str, receive: Receive, send: Send

@@ -104,6 +104,11 @@ class Bare(asyncio.Protocol):
         self._arm()
         self._wake()
 
+    def dismiss(self) -> None:
+        """It is not to begin after all."""
+        self.lost()
+        self._caller.gone(self)
+
     def shutdown(self) -> None:
         """The server stops."""
         self._hub.usher.add(self)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..http.fields import Fields
 from ..hub.hub import Hub
-from ..hub.watch import Current, End, Event, State, Watch
+from ..hub.watch import Current, End, Event, Sink, State, Watch
 from .answers import body, live_fields, merged, respond, respond_end, start
 from .bare import Caller
 from .bare_stream import BareStream
 from .forms import Form
 from .outlet import Outlet, Receive, Send, Stalled, send_in_time, until_gone
-from .takeover import HttpTakeover
+from .takeover import HttpTakeover, Opened
 
 Begin = Callable[[Outlet], Sequence[Watch]]
 """Starts the watches of a connection; may raise ``Problem`` before anything was written."""
@@ -32,8 +33,12 @@ class Stream:
         *,
         takeover: HttpTakeover | None = None,
         caller: Caller | None = None,
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
-        """``takeover``, with the ``caller`` to be told of the end, puts the stream on the bare transport."""
+        """``takeover``, with the ``caller`` to be told of the end, puts the stream on the bare transport.
+
+        ``on_taken`` is called just before.
+        """
         self._hub = hub
         self._peer, self._takeover, self._caller = peer, takeover, caller
         self.taken = False
@@ -42,6 +47,7 @@ class Stream:
         self._outlet = Outlet(hub, peer)
         self._retry_ms = retry_ms
         self._extra = extra
+        self._on_taken = on_taken
         self._left = 0
 
     async def serve(self, begin: Begin, receive: Receive, send: Send, *, single: bool) -> None:
@@ -74,15 +80,13 @@ class Stream:
         bare = BareStream(
             self._hub, self._peer, self._caller, self._form, self._retry_ms, watches, self._left
         )
-        if not self._takeover.respond(bare, 200, self._head(fields)):
+        self._on_taken()
+        if not self._takeover.respond(bare, 200, head(fields, self._form, self._extra)):
             return False
         self.taken = True
         bare.adopt(self._outlet.rest())
         bare.first(events)
         return True
-
-    def _head(self, fields: Fields) -> Fields:
-        return merged(live_fields(fields, self._form.media_type), self._extra)
 
     async def _serve_one(self, send: Send, watches: Sequence[Watch]) -> None:
         """The status line waits for the first outcome, so that a 404 is a 404."""
@@ -106,7 +110,7 @@ class Stream:
                 await self._pump(send, events)
 
     async def _open(self, send: Send, fields: Fields) -> None:
-        await send(start(200, self._head(fields)))
+        await send(start(200, head(fields, self._form, self._extra)))
         await send(body(self._form.silence, more=True))
 
     async def _pump(self, send: Send, events: list[tuple[Watch, Event]]) -> None:
@@ -126,6 +130,46 @@ class Stream:
             if outlet.gone:
                 return
             events = list(outlet.events())
+
+
+def head(fields: Fields, form: Form, extra: Fields) -> Fields:
+    """The fields of a stream whose first state has ``fields``."""
+    return merged(live_fields(fields, form.media_type), extra)
+
+
+class _Listening:
+    """A sink that has nobody to tell yet, and only notes whether there is something to."""
+
+    fd, queued = -1, False
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.told = False
+
+    def ready(self, _watch: Watch) -> None:
+        self.told = True
+
+
+def reopened(
+    hub: Hub,
+    form: Form,
+    peer: str,
+    retry_ms: Callable[[], int],
+    extra: Fields,
+    caller: Caller,
+    begin: Callable[[Sink], Watch],
+) -> Opened | None:
+    """One more stream of one resource, where a state is there to be told at once; ``begin`` may raise."""
+    listening = _Listening(peer)
+    watch = begin(listening)
+    events = watch.take() if listening.told else []
+    if len(events) != 1 or isinstance(events[0], End):
+        watch.close()
+        return None
+    bare = BareStream(hub, peer, caller, form, retry_ms, [watch], 1)
+    bare.adopt(())
+    fields = head(_fields(events[0]), form, extra)
+    return Opened(bare, fields, partial(bare.first, [(watch, events[0])]))
 
 
 def _fields(event: Event) -> Fields:

@@ -7,12 +7,22 @@ transport. The ASGI call returns, and what it held is freed (design section 6).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from ..http.fields import Fields
 from .bare import Bare
 
-__all__ = ["NAME", "HttpTakeover", "Known", "Open", "Read", "SocketTakeover", "offered"]
+__all__ = [
+    "NAME",
+    "HttpTakeover",
+    "Known",
+    "Open",
+    "OpenStream",
+    "Opened",
+    "Read",
+    "SocketTakeover",
+    "offered",
+]
 
 NAME = "restive.takeover"
 
@@ -37,6 +47,18 @@ Read = Callable[[], "Known | None"]
 Open = Callable[["tuple[str, int] | None"], "Bare | None"]
 """The protocol of one more socket for a handshake that is known, given its client's address; None where the
 app has to be called."""
+
+
+class Opened(NamedTuple):
+    """One more stream: its protocol, the fields of its head, and what writes its first events behind that."""
+
+    protocol: Bare
+    fields: Fields
+    begin: Callable[[], None]
+
+
+OpenStream = Callable[["tuple[str, int] | None"], "Opened | None"]
+"""As ``Open``, for a request of an event stream; None also where it cannot tell a state at once."""
 
 
 class SocketTakeover(Protocol):
@@ -75,6 +97,13 @@ class HttpTakeover(Protocol):
 
         Only for what calls nothing of the user's on its way in. The server knows a request by its bytes
         and where it came in; it may forget it.
+        """
+        ...
+
+    def again_open(self, scope: Any, opens: OpenStream) -> None:
+        """Where the request of ``scope`` comes again, ``opens`` the stream that answers it; as ``again``.
+
+        To be called before ``respond``.
         """
         ...
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from ..bare import Bare
 from ..takeover import Open
-from .limited import Limited
-from .reads import EarlyReads, Origin, Reads
+from .reads import Origin, Reads
+from .streams import EarlyStreams
 
 __all__ = ["EarlySockets", "Introduction", "announce", "switching"]
 
@@ -55,7 +55,12 @@ def announce(client: tuple[str, int] | None, target: str) -> None:
 
 
 def without_key(request: bytes) -> tuple[bytes, bytes] | None:
-    """The bytes of a handshake without its key, and the key; None where it has not just one that is right."""
+    """The bytes of a handshake without its key, and the key; None where it has not just one that is right.
+
+    Nor where something follows the head: frames, which may end like one, are not to be lost.
+    """
+    if request.find(b"\r\n\r\n") != len(request) - 4:
+        return None
     lower = request.lower()
     at = lower.find(KEY)
     if at < 0:
@@ -98,7 +103,7 @@ class Introduction:
         known[self._name] = Repeated(opens, self._origin, subprotocol, deflate, target)
 
 
-class EarlySockets(EarlyReads, Limited):
+class EarlySockets(EarlyStreams):
     """A connection, as far as it opens sockets early."""
 
     introduction: Introduction | None = None
@@ -106,6 +111,7 @@ class EarlySockets(EarlyReads, Limited):
 
     def opened(self, data: bytes) -> bool:
         """Whether ``data``, the first that came, was a handshake that is known. Else it is to be parsed."""
+        self.introduction = None  # what was no handshake is not to be known by the next one that comes here
         if self._arriving is not data or self.cycle is not None:
             return False
         found = without_key(data)
@@ -132,9 +138,3 @@ class EarlySockets(EarlyReads, Limited):
         self.let_go()
         protocol.begin(transport, self.connections)  # type: ignore[arg-type]
         transport.set_protocol(protocol)
-
-    def let_go(self) -> None:
-        """Free what a connection holds that is no longer HTTP's: the parser refers back to this."""
-        self.release()
-        self.connections.discard(self)
-        self.parser = self.scope = self.headers = None  # type: ignore[assignment]

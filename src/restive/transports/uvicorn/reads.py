@@ -64,6 +64,8 @@ class Reads:
         self.known: dict[bytes, Repeated] = {}
         self.handshakes: dict[bytes, Any] = {}
         """Those of ``handshakes``."""
+        self.streams: dict[bytes, Any] = {}
+        """Those of ``streams``."""
 
     def keep(self, data: bytes, repeated: Repeated) -> None:
         """Know the request ``data`` again."""

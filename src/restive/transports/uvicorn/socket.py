@@ -13,7 +13,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected, is_ssl
+from uvicorn.protocols.utils import ClientDisconnected, get_path_with_query_string, is_ssl
 from uvicorn.server import ServerState
 
 from ..bare import Bare
@@ -53,6 +53,8 @@ class WebSocket(asyncio.Protocol):
         self._stock: _Stock | None = None
         self._told = self._taken = False
         self._client: tuple[str, int] | None = None
+        self._asgi: dict[str, Any] | None = None
+        """The scope of the call, while it runs: a proxy that is believed names another client in it."""
         self.deflate = False
         self.introduction: Introduction | None = None
         """Of this handshake, where it can be known again."""
@@ -132,10 +134,12 @@ class WebSocket(asyncio.Protocol):
 
     async def _run(self, scope: dict[str, Any]) -> None:
         ended: BaseException | None = None
+        self._asgi = scope
         try:
             await self._config.loaded_app(scope, self._receive, self._send)
         except BaseException as error:  # noqa: BLE001 - uvicorn's protocol reports it, and so ends
             ended = error
+        self._asgi = None  # which refers back to this
         stock = None if self._taken else self._as_stock()
         if stock is not None:
             stock.end(ended)
@@ -203,17 +207,19 @@ class WebSocket(asyncio.Protocol):
         """Answer the handshake of ``scope`` with ``opens()`` where it comes again."""
         # A proxy that was believed has named a client of its own.
         if self.introduction is not None and scope["client"] is self._client:
-            self.introduction.keep(opens, subprotocol, self._target(), deflate=self.deflate)
+            target = get_path_with_query_string(scope)
+            self.introduction.keep(opens, subprotocol, target, deflate=self.deflate)
 
     def accept(self, protocol: Bare, subprotocol: str | None, *, deflate: bool) -> bool:
         """Answer 101 and hand the transport to ``protocol``; false where it is not to be had."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        scope: Any = self._asgi
+        if scope is None or transport is None or transport.is_closing():
             return False
         key = next(value for name, value in self._headers if name == b"sec-websocket-key")
         transport.write(switching(key, subprotocol, self._state.default_headers, deflate=deflate))
         if access.hasHandlers() and self._config.access_log:
-            announce(self._client, self._target())
+            announce(scope["client"], get_path_with_query_string(scope))
         self._transport, self._taken = None, True
         self._state.connections.discard(self)
         protocol.begin(transport, self._state.connections)  # type: ignore[arg-type]
