@@ -230,6 +230,11 @@ def test_too_long_is_cut_and_announced_by_fetch_each_time() -> None:
         bench.hub.announce_all()
         await asyncio.sleep(0.1)
         assert len(client.events) == 2
+        await asyncio.sleep(5)
+        told, looks = len(client.events), len(page.looks)
+        await asyncio.sleep(200)
+        assert len(page.looks) > looks  # rechecks, which nobody announced
+        assert len(client.events) == told
 
     run(main())
 
@@ -322,6 +327,38 @@ def test_a_cursor_newer_than_what_is_held_is_looked_at_before_it_is_answered() -
         page.fields["etag"], page.body = '"v2"', b'{"n":2}'
         newer, _ = bench.watch(cursor='"v2"')
         await asyncio.sleep(0.5)
+        assert (newer.bodies, newer.currents) == ([], 1)
+
+    run(main())
+
+
+def test_all_who_come_back_with_what_a_look_under_way_finds_cost_one_look() -> None:
+    async def main() -> None:
+        page = Page(etag='"v1"')
+        page.takes = 0.2
+        bench = Bench(page, settle=30)
+        back = []
+        for _ in range(50):
+            back.append(bench.watch(cursor='"v1"')[0])
+            await asyncio.sleep(0.01)
+        assert [client.currents for client in back] == [1] * 50
+        assert len(page.looks) == 1
+
+    run(main())
+
+
+def test_who_has_a_newer_state_than_a_look_under_way_finds_is_told_by_the_next() -> None:
+    async def main() -> None:
+        page = Page(etag='"v1"')
+        page.takes = 0.2
+        bench = Bench(page, settle=30)
+        bench.watch()
+        await asyncio.sleep(0.1)
+        newer, _ = bench.watch(cursor='"v2"')
+        await asyncio.sleep(0.11)  # the first look is over
+        assert newer.events == []
+        page.fields["etag"], page.body = '"v2"', b'{"n":2}'
+        await asyncio.sleep(1)
         assert (newer.bodies, newer.currents) == ([], 1)
 
     run(main())

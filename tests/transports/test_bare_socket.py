@@ -334,7 +334,7 @@ async def test_one_rendering_is_packed_once(carriage: Carriage) -> None:
             live.changed("/results/x")
             for client in (first, second, third):
                 assert json.loads(await client.recv())["data"] == [n] * 500
-        packing = [each._reader.deflate for each in connections(server) if isinstance(each, BareSocket)]
+        packing = [each._deflates for each in connections(server) if isinstance(each, BareSocket)]
         assert sorted(packing) == [False, True, True]
 
 

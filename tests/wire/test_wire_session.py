@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import msgspec
 import pytest
@@ -97,12 +98,13 @@ def resolve(target):
 
 
 def test_frames_leave_with_the_normal_form_of_their_target_and_watches_are_kept_by_it():
-    socket = session(resolve=resolve)
-    assert socket.receive_text(watch("3"), 1) == [StartWatch(Watch("/orders/3"))]
-    assert socket.receive_text(watch("/orders/3"), 1) == [StartWatch(Watch("/orders/3"), replaces=True)]
-    assert socket.receive_text(unwatch("3"), 1) == [StopWatch("/orders/3")]
-    assert socket.receive_text('{"send":"3","data":1}', 1) == [Deliver(Send("/orders/3", b"1"))]
-    assert socket.receive_text('{"id":1,"request":{"method":"GET","target":"3"}}', 1) == [
+    socket = session()
+    hears = partial(socket.receive_text, now=1, resolve=resolve)
+    assert hears(watch("3")) == [StartWatch(Watch("/orders/3"))]
+    assert hears(watch("/orders/3")) == [StartWatch(Watch("/orders/3"), replaces=True)]
+    assert hears(unwatch("3")) == [StopWatch("/orders/3")]
+    assert hears('{"send":"3","data":1}') == [Deliver(Send("/orders/3", b"1"))]
+    assert hears('{"id":1,"request":{"method":"GET","target":"3"}}') == [
         StartRequest(Request(1, "GET", "/orders/3"))
     ]
 
@@ -118,8 +120,8 @@ def test_frames_leave_with_the_normal_form_of_their_target_and_watches_are_kept_
     ],
 )
 def test_a_bad_target_is_refused_by_its_own_name(text, on, id_):
-    socket = session(Limits(requests=True), resolve=resolve)
-    refused = the_error(socket.receive_text(text, 1))
+    socket = session(Limits(requests=True))
+    refused = the_error(socket.receive_text(text, 1, resolve))
     assert (refused.document["title"], refused.on, refused.id) == ("Bad target", on, id_)
     assert socket.watches == frozenset()
     assert socket.next_deadline() == LIMITS.hello
@@ -357,7 +359,7 @@ class Shell:
 
     def __init__(self, limits, jitter):
         self.limits = limits
-        self.session = Session(limits, 0.0, jitter, only_good)
+        self.session = Session(limits, 0.0, jitter)
         self.now = 0.0
         self.idle_since = 0.0
         self.watches = set()
@@ -383,7 +385,7 @@ class Shell:
         socket, now = self.session, self.now
         match kind:
             case "text":
-                return socket.receive_text(what, now)
+                return socket.receive_text(what, now, only_good)
             case "binary":
                 return socket.receive_binary(now)
             case "refuse":

@@ -10,9 +10,14 @@ from ..hub.hub import Draining
 Pair = tuple[str, str]
 
 
+NONE: frozenset[Pair] = frozenset()
+
+
 def pairs(fields: Fields) -> frozenset[Pair]:
     """The cookies of a request, as (name, value)."""
-    header = get(fields, b"cookie") or ""
+    header = get(fields, b"cookie")
+    if not header:
+        return NONE
     found = (part.partition("=") for part in header.replace(", ", "; ").split(";"))
     return frozenset((name.strip(), value.strip()) for name, _, value in found if name.strip())
 

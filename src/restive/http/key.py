@@ -10,18 +10,22 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import Problem
 from .fields import Fields, without
 from .neutral import NEUTRAL, Neutral, is_harmless
+from .once import once
 from .targets import scope_target
 
-__all__ = ["NEUTRAL", "NOBODY", "Neutral", "RequestKey", "look_scope", "request_key"]
+__all__ = ["NEUTRAL", "NOBODY", "Neutral", "RequestKey", "look_scope", "request_key", "sibling"]
 
 NOBODY = ("192.88.99.1", 0)
 """The client address of every look without ``key=["client"]``: public and assigned to nobody (RFC 7526)."""
+
+_SMALL = (1 << 60) - 1
+"""Hashes up to this take the least memory."""
 
 _SCHEMES = {"ws": "http", "wss": "https"}
 _NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})++"
@@ -29,7 +33,18 @@ _AUTHORITY = re.compile(rf"(?:\[[0-9A-Fa-f:.]++\]|{_NAME})(?::[0-9]{{0,5}})?+")
 _MAX_AUTHORITY = 300
 
 
-@dataclass(frozen=True, slots=True)
+class Place(NamedTuple):
+    """Where a request goes, and who asks as far as no field says it: the same for nearly all clients."""
+
+    scheme: str
+    server: tuple[str, int | None] | None
+    authority: str
+    root_path: str
+    client: tuple[str, int]
+    tls: Any | None
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class RequestKey:
     """A GET as far as its response may depend on it. Two watchers share a rendering where theirs are equal.
 
@@ -37,22 +52,61 @@ class RequestKey:
     sorted by name, without Host, which is ``authority``. ``tls`` is what the client's certificate says.
     """
 
-    scheme: str
-    server: tuple[str, int | None] | None
-    authority: str
-    root_path: str
+    place: Place
     target: str
-    fields: Fields = ()
-    client: tuple[str, int] = NOBODY
-    tls: Any | None = None
-    _hash: int = field(init=False, repr=False, compare=False)
+    fields: Fields
+    _hash: int = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        parts = (self.scheme, self.server, self.authority, self.root_path, self.target, self.fields)
-        object.__setattr__(self, "_hash", hash((*parts, self.client, self.tls)))
+    def __init__(
+        self,
+        scheme: str,
+        server: tuple[str, int | None] | None,
+        authority: str,
+        root_path: str,
+        target: str,
+        fields: Fields = (),
+        client: tuple[str, int] = NOBODY,
+        tls: Any | None = None,
+    ) -> None:
+        place = Place(scheme, server, authority, root_path, client, tls)
+        put = object.__setattr__
+        put(self, "place", once(place) if client == NOBODY and tls is None else place)
+        put(self, "target", target)
+        put(self, "fields", fields)
+        put(self, "_hash", hash((place, target, fields)) & _SMALL)
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return self.place.scheme
+
+    @property
+    def server(self) -> tuple[str, int | None] | None:
+        """The server's address, as the ASGI scope has it."""
+        return self.place.server
+
+    @property
+    def authority(self) -> str:
+        """The Host."""
+        return self.place.authority
+
+    @property
+    def root_path(self) -> str:
+        """Where the app is mounted."""
+        return self.place.root_path
+
+    @property
+    def client(self) -> tuple[str, int]:
+        """The client's address where the key has it, else ``NOBODY``."""
+        return self.place.client
+
+    @property
+    def tls(self) -> Any | None:
+        """What the client's certificate says where the key has it."""
+        return self.place.tls
 
     @property
     def path(self) -> str:
@@ -65,15 +119,22 @@ class RequestKey:
         return self.target.partition("?")[2]
 
     @property
+    def is_credentialed(self) -> bool:
+        """Whether the request may say who asks."""
+        _, _, _, _, client, tls = self.place
+        return client != NOBODY or tls is not None or any(not is_harmless(name) for name, _ in self.fields)
+
+    @property
     def principal(self) -> str:
         """Who asks: a digest of the credentials, the client and the certificate; "" where there are none.
 
         Equal in every process. Made from secrets, so not for logs.
         """
-        credentials = [entry for entry in self.fields if not is_harmless(entry[0])]
-        if not credentials and self.client == NOBODY and self.tls is None:
+        if not self.is_credentialed:
             return ""
-        said = repr((credentials, self.client, self.tls)).encode()
+        credentials = [entry for entry in self.fields if not is_harmless(entry[0])]
+        _, _, _, _, client, tls = self.place
+        said = repr((credentials, client, tls)).encode()
         return blake2b(said, digest_size=12).hexdigest()
 
 
@@ -103,11 +164,23 @@ def request_key(
         server=server,
         authority=authority,
         root_path=scope.get("root_path") or "",
-        target=scope_target(scope) if target is None else target,
+        target=once(scope_target(scope)) if target is None else target,
         fields=neutral.select(fields, scheme, authority),
         client=_client(scope) if "client" in extra else NOBODY,
         tls=_certificate(scope) if "tls" in extra else None,
     )
+
+
+def sibling(key: RequestKey, neutral: Neutral, target: str, headers: Fields = ()) -> RequestKey:
+    """The key of a GET of ``target``, in normal form, by the client that ``key`` is of.
+
+    ``headers`` replace fields of the same name.
+    """
+    fields = key.fields
+    if headers:
+        fields = neutral.select(_replaced(fields, headers), key.scheme, key.authority)
+    scheme, server, authority, root_path, client, tls = key.place
+    return RequestKey(scheme, server, authority, root_path, target, fields, client, tls)
 
 
 def look_scope(

@@ -22,8 +22,8 @@ SLICE = 256
 MARKS = 2048
 """Watches that are noted as having something to tell in one turn."""
 
-MOST_MARKING = 256
-"""Turns in a row in which nothing but that is done."""
+MOST_PUSHING = 256
+"""Turns in a row that pushes take, before those who wait get one."""
 
 
 GATHER = 0.05
@@ -62,7 +62,7 @@ class Flusher:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[Flushed] = deque()
         self._pushes: deque[Pushed] = deque()
-        self._marking = 0
+        self._pushing = 0
         self._called = False
 
     def __len__(self) -> int:
@@ -115,14 +115,16 @@ class Flusher:
             self._call()
 
     def _write_some(self) -> None:
-        if self._pushes and not self._waiting and len(self._pushes) == 1:
-            self._step(self._pushes[0].write, SLICE)
-        elif self._pushes and self._marking < MOST_MARKING:
-            self._marking += 1
-            self._step(self._pushes[0].mark, MARKS)
-        else:
-            self._marking = 0
+        if not self._pushes or self._pushing >= MOST_PUSHING:
+            self._pushing = 0
             self._flush()
+            return
+        self._pushing += 1
+        push = self._pushes[0]
+        if len(self._pushes) > 1:
+            self._step(push.mark, MARKS)
+        else:  # where many wait already, there is little to write at once
+            self._step(push.write, SLICE if len(self._waiting) < SLICE else MARKS)
 
     def _step(self, step: Callable[[int], bool], count: int) -> None:
         try:

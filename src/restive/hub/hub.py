@@ -22,7 +22,7 @@ from ..http.targets import ancestors
 from ..settings import Settings
 from .departure import Draining, Usher
 from .flusher import Flusher
-from .gate import Gate
+from .gate import SWEEP, Gate
 from .look import ASGIApp
 from .resource import Resource
 from .under_way import UnderWay
@@ -78,6 +78,7 @@ class Hub:
         self._gate: Gate[Variant] = Gate(settings.look_concurrency, settings.look_rate)
         self._pump_timer: asyncio.TimerHandle | None = None
         self._pump_due = 0.0
+        self._remembering = False
         self._foreground = 0
         self._turning = False
         self._cost = 0.0
@@ -90,7 +91,7 @@ class Hub:
         self._invalidated: dict[str, float] = {}
         self._lock = threading.Lock()
         self._posted = self._heard = 0
-        self._claims: dict[tuple[str, str], int] = {}
+        self._claims: dict[str, dict[str, int]] = {}
 
     def __repr__(self) -> str:
         return f"<Hub resources={len(self._resources)} looks={self._gate.running} waiting={len(self._gate)}>"
@@ -127,6 +128,11 @@ class Hub:
         if fresh:
             self._add(name, resource)
         return watch
+
+    def tells(self, key: RequestKey, cursor: str | None) -> bool:
+        """Whether ``watch`` of the same would have something to tell at once, without a look."""
+        resource = self._resources.get((key.scheme, key.authority, key.target))
+        return resource is not None and resource.tells(key, cursor)
 
     def _add(self, name: tuple[str, str, str], resource: Resource) -> None:
         first = not self._resources
@@ -165,24 +171,29 @@ class Hub:
             self._pump_timer.cancel()
             self._pump_timer = None
         self.usher.close()
+        if not self.connections:
+            self.wheel.close()
+            self._remembering = False
         self._on_idle(self)
 
     def claim(self, path: str, owner: str) -> None:
         """Count one more variant of ``path`` for ``owner``. Raises ``Problem`` 429."""
-        count = self._claims.get((path, owner), 0)
+        owners = self._claims.setdefault(path, {})
+        count = owners.get(owner, 0)
         if count >= self.settings.max_variants:
             raise Problem(
                 429, "Too many variants", f"You already watch {count} variants of {path}. Unwatch one first."
             )
-        self._claims[path, owner] = count + 1
+        owners[owner] = count + 1
 
     def unclaim(self, path: str, owner: str) -> None:
         """The opposite of ``claim``."""
-        count = self._claims.get((path, owner), 0) - 1
+        owners = self._claims.get(path, {})
+        count = owners.pop(owner, 0) - 1
         if count > 0:
-            self._claims[path, owner] = count
-        else:
-            self._claims.pop((path, owner), None)
+            owners[owner] = count
+        elif not owners:
+            self._claims.pop(path, None)
 
     # Plain reads
 
@@ -279,7 +290,7 @@ class Hub:
 
     def enqueue(self, variant: Variant, principal: str) -> None:
         """``variant`` wants to look."""
-        self._gate.put(principal, variant, self.now())
+        self._gate.put(principal, variant)
         if not self._turning:
             # Not in this turn: what is announced in it again is the same look's to see.
             self._turning = True
@@ -302,7 +313,7 @@ class Hub:
     def foreground(self, change: int) -> None:
         """A user's own request begins (+1) or its response does (-1): looks give way to it."""
         self._foreground += change
-        if change < 0 and not self._foreground:
+        if change < 0 and not self._foreground and self._pump_timer is not None:  # looks may wait for it
             self._pump()
 
     def _rest(self, since: float) -> None:
@@ -319,15 +330,28 @@ class Hub:
             return
         while (variant := self._gate.take(now)) is not None:
             before = time.thread_time()
+            self._remember(now)
             if variant.begin():
                 self._turning = True
                 self._rested = now + PATIENCE
                 self.loop.call_soon(self._turned, before)
                 return
             self._gate.free()
-        at = self._gate.next_time(now)
-        if at is not None and not self._gate.full:
+        at = None if self._gate.full else self._gate.next_time(now)
+        if at is not None:
             self._pump_at(at)
+
+    def _remember(self, now: float) -> None:
+        """Have the wheel come by until the gate has forgotten who looked."""
+        if self._gate.remembers and not self._remembering:
+            self._remembering = True
+            self.wheel.at(now + SWEEP, self)
+
+    def tick(self, now: float) -> float | None:
+        """What the wheel asks."""
+        when = self._gate.tick(now)
+        self._remembering = when is not None
+        return when
 
     def _turned(self, before: float) -> None:
         """The look's first step is done."""

@@ -34,10 +34,12 @@ class Direct(Sink, Protocol):
 class Push:
     """The watches of one variant that have not been told yet."""
 
-    __slots__ = ("_at", "_variant", "_watches")
+    __slots__ = ("_at", "_looks", "_variant", "_watches")
 
     def __init__(self, variant: Variant, watches: list[Watch]) -> None:
         self._variant, self._watches = variant, watches
+        self._looks = variant.looks
+        """As of now: who waits for a look that has begun by the time of writing is not told before it."""
         self._at = 0
 
     def mark(self, count: int) -> bool:
@@ -49,7 +51,7 @@ class Push:
     def write(self, count: int) -> bool:
         """Write to the next ``count`` clients. False: there are no more."""
         variant = self._variant
-        rendering, looks = variant.rendering, variant.looks
+        rendering, looks = variant.rendering, self._looks
         form: Form | None = None
         taking: list[Direct] = []
         groups: dict[Form, list[Direct]] = {}
@@ -89,7 +91,7 @@ class Push:
 
     def _say_so(self, watch: Watch) -> None:
         """Have ``watch`` tell what there is by itself; not where it has moved on, or waits for a look."""
-        if watch.variant is self._variant and watch.since <= self._variant.looks:
+        if watch.variant is self._variant and watch.since <= self._looks:
             watch.sink.ready(watch)
 
     def _next(self, count: int) -> list[Watch]:

@@ -1,18 +1,18 @@
 """A rendering: one immutable representation of a resource and its wire forms, each made once.
 
 The same bytes are then written to every watcher (design 1.5). Two renderings are the same when
-entity tag and content hash are (design 2.2), since an app's tags can be coarse.
+entity tag and content are (design 2.2), since an app's tags can be coarse. One that is told to a single
+watcher is held by the thousand: what can be made again from the body is not kept before it is wanted twice.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
 
 import msgspec
 
-from ..http.fields import Fields, get, media_matches, media_type
+from ..http.fields import Fields, get, media_matches, media_type, without
 from ..http.validators import make_tag, same, valid
 from ..wire import messages, patch
 from .look import Answer
@@ -21,6 +21,11 @@ JSON = ("application/json", "application/*+json")
 TEXT = ("text/*", "application/xml", "application/*+xml")
 NOTHING = b"null"
 
+OF_ONE_RESPONSE = frozenset(
+    b"age cache-control content-length date etag expires last-modified server-timing set-cookie".split()
+)
+"""Fields that no live answer repeats."""
+
 Form = Callable[["Rendering", str], bytes]
 
 
@@ -28,35 +33,33 @@ class Rendering:
     """A state of a resource, as a look found it."""
 
     __slots__ = (
-        "_document",
-        "_other",
+        "_charset",
         "_patches",
-        "_same",
+        "_unseen",
         "_wire",
         "body",
         "compact",
-        "digest",
         "etag",
         "fetch",
         "fields",
         "status",
-        "text",
     )
 
     def __init__(self, status: int, fields: Fields, body: bytes, etag: str, *, whole: bool = True) -> None:
         self.status = status
-        self.fields = fields
+        self.fields = _shared(without(fields, OF_ONE_RESPONSE))
+        """Without what is of one response."""
         self.body = body
         self.etag = etag
-        self.digest = hashlib.blake2b(body, digest_size=16).digest()
         self.compact: bytes | None = None
-        self.text: str | None = None
         self.fetch = not whole
-        self._other: Rendering | None = None
-        self._same = True
-        self._document: Any = msgspec.UNSET
-        self._wire: dict[Form, bytes] = {}
-        self._patches: dict[str, bytes | None] = {}
+        self._charset: str | None = None
+        """Of what is text and no JSON."""
+        self._unseen = 0
+        """Changes that may have been where it was not read."""
+        self._wire: dict[Form, bytes] | Form | None = None
+        """The forms that are kept, or the one that was used once."""
+        self._patches: dict[str, bytes | None] | None = None
         if whole:
             self._read()
 
@@ -75,10 +78,11 @@ class Rendering:
         # Parsed once, which is what tells RFC 8259 from the rest; written compactly without
         # touching numbers, which a parse and print would change (1.0, 10**30).
         try:
-            self._document = msgspec.json.decode(self.body)
-            self.compact = msgspec.json.format(self.body, indent=-1)
+            msgspec.json.decode(self.body)
+            compact = msgspec.json.format(self.body, indent=-1)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
+        self.compact = self.body if compact == self.body else compact
         return True
 
     def _read_text(self, kind: str | None) -> None:
@@ -88,9 +92,16 @@ class Rendering:
             if name.strip().lower() == "charset":
                 charset = value.strip().strip('"')
         try:
-            self.text = self.body.decode(charset)
+            self.body.decode(charset)
         except (UnicodeDecodeError, LookupError):
             self.fetch = True
+        else:
+            self._charset = charset
+
+    @property
+    def text(self) -> str | None:
+        """What is text and no JSON."""
+        return None if self._charset is None else self.body.decode(self._charset)
 
     @property
     def content_type(self) -> str:
@@ -99,50 +110,67 @@ class Rendering:
 
     def same_as(self, other: Rendering) -> bool:
         """Whether a watcher who has the one need not be told of the other."""
-        if other is self:
-            return True
-        if other is not self._other:  # remembered, since thousands of watchers have the same one
-            self._same = self.digest == other.digest and same(self.etag, other.etag)
-            self._other, other._other = other, None
-        return self._same
+        return other is self or (same(self.etag, other.etag) and self.content_as(other))
 
-    def follows(self, before: Rendering) -> None:
-        """Be another than ``before`` although it looks the same: it may differ where it was not read."""
-        self.digest = hashlib.blake2b(before.digest, digest_size=16).digest()
-        self._other = None
+    def content_as(self, other: Rendering) -> bool:
+        """Whether the content is the same, whatever the tags say."""
+        return self.body == other.body and self._unseen == other._unseen
+
+    def follows(self, before: Rendering, *, announced: bool) -> None:
+        """Come after ``before``. ``announced``: it may differ where it was not read, so it is another."""
+        self._unseen = before._unseen + announced
 
     def wire(self, form: Form, on: str) -> bytes:
-        """The bytes in ``form``, made on first use. ``on`` is the same for all watchers."""
-        made = self._wire.get(form)
-        if made is None:
-            made = self._wire[form] = form(self, on)
+        """The bytes in ``form``, kept from the second use on. ``on`` is the same for all watchers."""
+        kept = self._wire
+        if isinstance(kept, dict) and (made := kept.get(form)) is not None:
+            return made
+        made = form(self, on)
+        if kept is None:
+            self._wire = form
+        elif isinstance(kept, dict):
+            kept[form] = made
+        else:
+            self._wire = {form: made}
         return made
 
     def frame(self, on: str) -> bytes:
         """The socket's event (design 4.3) for this state."""
         if self.compact is not None:
             return messages.state(on, self.etag, self.compact)
-        if self.text is not None:
-            return messages.text(on, self.etag, self.text)
+        if (text := self.text) is not None:
+            return messages.text(on, self.etag, text)
         return messages.fetch(on, self.etag)
 
     def patch(self, on: str, base: Rendering) -> bytes | None:
         """The event that turns ``base`` into this (RFC 6902), or None where it is not smaller."""
-        if msgspec.UNSET in (self._document, base._document):
+        if not (self._is_document and base._is_document):
             return None
+        if self._patches is None:
+            self._patches = {}
         if base.etag not in self._patches:
             if len(self._patches) > 8:
                 self._patches.clear()
             self._patches[base.etag] = self._diff(on, base)
         return self._patches[base.etag]
 
+    @property
+    def _is_document(self) -> bool:
+        return self.compact is not None and self.compact is not NOTHING
+
     def _diff(self, on: str, base: Rendering) -> bytes | None:
         try:
-            ops = patch.diff(base._document, self._document)
+            ops = patch.diff(msgspec.json.decode(base.body), msgspec.json.decode(self.body))
         except RecursionError:  # nested as deep as can be read, but not compared
             return None
         made = messages.patched(on, self.etag, base.etag, msgspec.json.encode(ops))
-        return made if len(made) < len(self.wire(Rendering.frame, on)) else None
+        return made if len(made) < len(self.frame(on)) else None
+
+
+@lru_cache(maxsize=256)
+def _shared(fields: Fields) -> Fields:
+    """The same fields as the same object."""
+    return fields
 
 
 def from_answer(answer: Answer) -> Rendering:

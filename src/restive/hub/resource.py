@@ -63,6 +63,11 @@ class Resource:
             variant.owner = owner
         variant.join(watch)
 
+    def tells(self, key: RequestKey, cursor: str | None) -> bool:
+        """Whether a new watch of ``key`` that has ``cursor`` would be told something without a look."""
+        variant = self._variant_for(key)
+        return variant is not None and variant.serves(key, cursor)
+
     def readable(self, key: RequestKey, names: frozenset[bytes]) -> Variant | None:
         """The variant that a plain GET may be answered from, of several the newest (RFC 9111, 4.1).
 
@@ -85,7 +90,7 @@ class Resource:
             self._warn()
 
     def _warn(self) -> None:
-        principals = {key.principal for variant in self.variants for key in variant.members} - {""}
+        principals = {key.principal for variant in self.variants for key in variant.members.requests()} - {""}
         if len(principals) >= MANY_LOOKS:
             self._warned = True
             self.hub.log.warning(
@@ -99,9 +104,7 @@ class Resource:
             old = watch.variant
             if old is None:
                 continue
-            old.members[watch.key].pop(watch, None)
-            if not old.members[watch.key]:
-                del old.members[watch.key]
+            old.members.discard(watch)
             target = None if solo else self._requests.get(watch.key)
             if target is None or target is old:
                 target = self._make(watch.key, Kind.SOLO if solo else Kind.REQUEST)
@@ -110,11 +113,22 @@ class Resource:
     def settle(self, variant: Variant) -> None:
         """After a look: let ``variant`` be found by those who may share it, or join its like."""
         self.edition += 1
+        if self._is_settled(variant):
+            return
         self._forget(variant)
         home = self._home(variant)
         if home is not None and home is not variant:
             home.adopt(variant)
             self._merge(variant, home)
+
+    def _is_settled(self, variant: Variant) -> bool:
+        """Whether it is found by its own request, as it is to be."""
+        return (
+            variant.kind is Kind.REQUEST
+            and self._requests.get(variant.exemplar) is variant
+            and variant.members.requests() == [variant.exemplar]
+            and self._audience_of(variant) is None
+        )
 
     def _home(self, variant: Variant) -> Variant | None:
         """The variant that ``variant`` should be part of, registering it where it is the first."""
@@ -147,24 +161,22 @@ class Resource:
             self._audiences[audience] = variant
             return None
         ours, theirs = variant.rendering, home.rendering
-        if ours is None or theirs is None or not home.schedule.fresh or ours.digest != theirs.digest:
+        if ours is None or theirs is None or not home.schedule.fresh or not ours.content_as(theirs):
             # Not the same content, or not known to be: it stays apart and is compared after its next look.
             variant.kind = Kind.REQUEST
             return self._requests.setdefault(variant.exemplar, variant)
         return home
 
     def _merge(self, variant: Variant, home: Variant) -> None:
-        waiting = {watch for watch in variant.waiting if watch.variant is variant}
-        for key, watches in list(variant.members.items()):
-            joined = home.members.setdefault(key, {})
-            for watch in watches:
-                watch.variant = home
-                joined[watch] = None
-                if watch in waiting:
-                    home.await_look(watch)
-                else:
-                    watch.since = 0
-                    watch.sink.ready(watch)  # what the new home holds may be newer
+        waiting = {watch for watch in variant.waiting or () if watch.variant is variant}
+        for watch in variant:
+            watch.variant = home
+            home.members.add(watch)
+            if watch in waiting:
+                home.await_look(watch)
+            else:
+                watch.since = 0
+                watch.sink.ready(watch)  # what the new home holds may be newer
         variant.members.clear()
         variant.stop()
         self.drop(variant)
@@ -206,7 +218,7 @@ class Resource:
         return variant
 
     def _forget(self, variant: Variant) -> None:
-        for key in (variant.exemplar, *variant.members):
+        for key in (variant.exemplar, *variant.members.requests()):
             if self._requests.get(key) is variant:
                 del self._requests[key]
         if variant in self._shared:

@@ -7,6 +7,7 @@ All times are seconds of one monotonic clock, passed in.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from enum import StrEnum
@@ -91,6 +92,11 @@ class Schedule:
         return self.looked and self._wanted is None and not self._owed and not self._failures
 
     @property
+    def wanted(self) -> bool:
+        """Something was announced or asked for since the last look began."""
+        return self._wanted is not None
+
+    @property
     def failing(self) -> bool:
         """The last look gave no state."""
         return self._failures > 0
@@ -113,20 +119,17 @@ class Schedule:
         """The next look, or None while one is in flight."""
         if self.in_flight is not None:
             return None
-        found: list[Due] = []
+        at, reason, announced, rights = math.inf, Reason.CHANGED, False, False
         if self._wanted is not None:
+            at, announced = self._wanted, self._announced
             reason = Reason.CHANGED if self.looked else Reason.FIRST
-            found.append(Due(self._wanted, reason, self._announced))
-        if self._settle is not None and not self.slowed:
-            found.append(Due(self._settle, Reason.CHANGED, announced=False))
-        if self._revalidate is not None and not self.slowed:
-            found.append(Due(self._revalidate, Reason.RECHECK, announced=False))
-        if self._recheck is not None:
-            found.append(Due(self._recheck, Reason.RECHECK, announced=False, rights=True))
-        if not found:
-            return None
-        first = min(found, key=lambda due: due.at)
-        return first._replace(at=max(first.at, self._not_before))
+        if self._settle is not None and self._settle < at and not self.slowed:
+            at, reason, announced = self._settle, Reason.CHANGED, False
+        if self._revalidate is not None and self._revalidate < at and not self.slowed:
+            at, reason, announced = self._revalidate, Reason.RECHECK, False
+        if self._recheck is not None and self._recheck < at:
+            at, reason, announced, rights = self._recheck, Reason.RECHECK, False, True
+        return None if at == math.inf else Due(max(at, self._not_before), reason, announced, rights)
 
     def begin(self, due: Due, now: float) -> None:
         """The look that ``due`` named starts now."""

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..http.freshness import is_final, lifetime
@@ -22,6 +21,7 @@ from ..http.sharing import per_watcher, shareable, shares, vary
 from ..http.validators import same
 from .gate import ADDRESS
 from .look import Answer, Look
+from .members import Members
 from .push import Push
 from .rendering import Rendering
 from .schedule import Due, Reason, Schedule
@@ -35,6 +35,13 @@ log = logging.getLogger("restive.hub")
 
 FEW = 32
 """Watches that are told at once; more are told in slices of a turn of the loop."""
+
+NEAR, EARLY, FAR = 2.0, 1.5, 30.0
+"""Seconds: a look that is farther away than ``NEAR`` waits on the wheel, which comes by ``EARLY`` before it,
+since it may be up to two turns late, and every ``FAR`` seconds at least."""
+
+NO_NAMES: frozenset[bytes] = frozenset()
+NO_GROUPS: frozenset[str] = frozenset()
 
 
 class Kind(Enum):
@@ -54,6 +61,7 @@ class Variant:
         "_asked",
         "_begun",
         "_look",
+        "_on_wheel",
         "_queued",
         "_timer",
         "audience",
@@ -79,43 +87,42 @@ class Variant:
         self.kind = kind
         self.owner = ""
         self.audience: str | None = None
-        self.vary: frozenset[bytes] = frozenset()
-        self.groups: frozenset[str] = frozenset()
+        self.vary = NO_NAMES
+        self.groups = NO_GROUPS
         self.rendering: Rendering | None = None
         self.began = 0.0
         """When the look began that ``rendering`` is of: what decides which of two is the newer."""
         self.stored: Stored | None = None
         """What plain reads may be answered with, while ``known``."""
-        self.readers: list[tuple[int, asyncio.Future[Stored | None]]] = []
-        self.members: dict[RequestKey, dict[Watch, None]] = {}
-        self.waiting: list[Watch] = []
+        self.readers: list[tuple[int, asyncio.Future[Stored | None]]] | None = None
+        self.members = Members()
+        self.waiting: list[Watch] | None = None
         self.schedule = Schedule(resource.hub.settings, resource.hub.now())
         self._timer: asyncio.TimerHandle | None = None
         self._look: Look | None = None
-        self._queued = False
+        self._queued = self._on_wheel = False
         self._begun = 0.0
         self.looks = 0
         """Looks that have begun."""
         self._asked: RequestKey | None = None
 
     def __iter__(self) -> Iterator[Watch]:
-        for watches in list(self.members.values()):
-            yield from list(watches)
+        return iter(list(self.members))
 
     @property
     def asker(self) -> RequestKey:
         """The most recent member's request."""
-        return next(reversed(self.members))
+        return self.members.latest().key
 
     # Members
 
     def join(self, watch: Watch) -> None:
         """Take ``watch`` in; it is told at once, or after a look."""
-        watches = self.members.pop(watch.key, None) or {}
-        watches[watch] = None
-        self.members[watch.key] = watches
+        self.members.add(watch)
         watch.variant = self
-        if self._serves(watch):
+        # Who was told something here already is not asked what it had before.
+        if self.serves(watch.key, None if watch.seen is not None else watch.cursor):
+            watch.since = 0
             watch.sink.ready(watch)
             return
         self.await_look(watch)
@@ -124,35 +131,43 @@ class Variant:
         """Let ``watch`` be told by the next look.
 
         One that is under way will do for who has neither credential nor cursor: a right may have
-        been withdrawn, and a cursor may be of a state, since it began.
+        been withdrawn, and a cursor may be of a state, since it began. It will do as well where it finds
+        just what the cursor is of: thousands who come back at once ask for no more than one look. After a
+        change since it began it will not do: whoever made that would be told what was before it.
         """
+        if self.waiting is None:
+            self.waiting = []
         self.waiting.append(watch)
-        strict = bool(watch.key.principal) or watch.cursor is not None
+        strict = watch.key.is_credentialed or watch.cursor is not None
+        strict = strict or self.schedule.wanted or self._unsettled
         watch.since = self.looks + 1 if strict else 0
-        if strict or self.schedule.in_flight is None:
+        if watch.key.is_credentialed or self.schedule.in_flight is None:
             self.schedule.want(self.resource.hub.now())
         self.arm()
 
-    def _serves(self, watch: Watch) -> bool:
-        """Whether what is held answers a new member without a look.
+    def _admit(self, rendering: Rendering) -> None:
+        """Let those be told who wait for a later look but have this rendering."""
+        for watch in self.waiting or ():
+            has_it = watch.cursor is not None and same(watch.cursor, rendering.etag)
+            if has_it and watch.since > self.looks and not watch.key.is_credentialed:
+                watch.since = self.looks
+
+    def serves(self, key: RequestKey, cursor: str | None) -> bool:
+        """Whether what is held answers a new member, who has ``cursor``, without a look.
 
         Where a credential is involved the right is checked first; a cursor that is not ours may
         be newer than what we hold.
         """
         rendering = self.rendering
-        if rendering is None or not self.schedule.fresh:
+        if rendering is None or not self.schedule.fresh or self._unsettled:
             return False
-        if self.kind is not Kind.SHARED and watch.key.principal:
+        if self.kind is not Kind.SHARED and key.is_credentialed:
             return False
-        return watch.cursor is None or watch.seen is not None or same(watch.cursor, rendering.etag)
+        return cursor is None or same(cursor, rendering.etag)
 
     def leave(self, watch: Watch) -> None:
         """Let ``watch`` go; the last one takes the variant with it."""
-        watches = self.members.get(watch.key)
-        if watches is not None:
-            watches.pop(watch, None)
-            if not watches:
-                del self.members[watch.key]
+        self.members.discard(watch)
         if not self.members:
             self.stop()
             self.resource.drop(self)
@@ -173,8 +188,13 @@ class Variant:
     @property
     def known(self) -> bool:
         """Whether what is held is of a look that began after the last change this process knows of."""
+        return self.schedule.known and not self._unsettled
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether something may have changed that was not announced here yet."""
         hub = self.resource.hub
-        return self.schedule.known and hub.told and not hub.under_way.touches(self.resource.path, self.groups)
+        return not hub.told or hub.under_way.touches(self.resource.path, self.groups)
 
     def ask(self) -> asyncio.Future[Stored | None] | None:
         """What the app says from now on, one look for all who ask; None where each asks it better itself.
@@ -184,10 +204,15 @@ class Variant:
         if self.schedule.failing or not self.members:
             return None
         reader: asyncio.Future[Stored | None] = self.resource.hub.loop.create_future()
-        self.readers.append((self.looks + 1, reader))
+        self._wait(self.looks + 1, reader)
         if self._look is None:
             self._look_now()
         return reader
+
+    def _wait(self, least: int, reader: asyncio.Future[Stored | None]) -> None:
+        if self.readers is None:
+            self.readers = []
+        self.readers.append((least, reader))
 
     def _look_now(self) -> None:
         """A look for users' own requests: out of turn, since each would have cost a call of the app."""
@@ -198,11 +223,13 @@ class Variant:
 
     def _release(self, stored: Stored | None) -> None:
         """Answer those who wait for a look that began after they asked, or after the last change."""
-        waiting, self.readers = self.readers, []
-        known = stored is None or (bool(waiting) and self.known)
+        if self.readers is None:
+            return
+        waiting, self.readers = self.readers, None
+        known = stored is None or self.known
         for least, reader in waiting:
             if not known and least > self.looks:
-                self.readers.append((least, reader))
+                self._wait(least, reader)
             elif not reader.done():
                 reader.set_result(stored)
 
@@ -248,10 +275,21 @@ class Variant:
         if due is None or self._queued or not self.members:
             return
         hub = self.resource.hub
-        if due.at <= hub.now():
+        now = hub.now()
+        if due.at <= now:
             self._enqueue()
-        else:
+        elif due.at - now > NEAR and not self._on_wheel:
+            # A timer of its own costs as much as all else that is known of a variant.
+            self._on_wheel = True
+            hub.wheel.at(min(due.at - EARLY, now + FAR), self)
+        elif due.at - now <= FAR:
             self._timer = hub.loop.call_at(due.at, self._enqueue)
+
+    def tick(self, now: float) -> float | None:  # noqa: ARG002 - the wheel's signature
+        """The wheel comes by."""
+        self._on_wheel = False
+        self.arm()
+        return None
 
     def _enqueue(self) -> None:
         if self.members and not self._queued:
@@ -263,7 +301,7 @@ class Variant:
         if self.kind is Kind.SHARED:
             return ""
         key = self.asker
-        return key.principal or f"{ADDRESS}{next(reversed(self.members[key])).sink.peer}"
+        return key.principal or f"{ADDRESS}{self.members.latest().sink.peer}"
 
     def begin(self) -> bool:
         """The gate lets this variant look. False where there is nothing to look at any more."""
@@ -332,13 +370,16 @@ class Variant:
         self.schedule.again(hub.now())
         self._release(None)
         if verdict.refused or self.kind is Kind.AUDIENCE:
-            mine = list(self.members.pop(key))
+            mine = self.members.pop(key)
         else:
             self._keep(key, answer)
             mine = list(self)
             self.members.clear()
         for watch in mine:
-            watch.ended(verdict.end)
+            if watch.since > self.looks:
+                self.members.add(watch)  # what it is to be told may have come to be since this look began
+            else:
+                watch.ended(verdict.end)
         if self.members:
             self.arm()
         else:
@@ -351,9 +392,8 @@ class Variant:
         rendering, before = verdict.rendering, self.rendering
         self.began = self._begun
         # A representation that is not whole can change behind the part that was read.
-        unseen = rendering.fetch and not answer.whole and due is not None and due.reason is Reason.CHANGED
-        if unseen and before is not None:
-            rendering.follows(before)
+        if before is not None and rendering.fetch and not answer.whole:
+            rendering.follows(before, announced=due is not None and due.reason is Reason.CHANGED)
         changed = before is None or not rendering.same_as(before)
         if changed:
             self.rendering = rendering
@@ -371,7 +411,10 @@ class Variant:
             self.schedule.announce(hub.now())  # nobody knew that it was in them
         self._store(key, answer)
         self._release(self.stored)
+        self._admit(rendering)
         self._tell(everybody=changed)
+        if self.waiting:
+            self.schedule.want(hub.now())
         if is_final(answer.fields, hub.settings.final_after):
             self._finish()
             return
@@ -392,15 +435,16 @@ class Variant:
             self._tell(everybody=True)
 
     def _tell(self, *, everybody: bool) -> None:
-        told, self.waiting = self.waiting, []
-        due = list(chain.from_iterable(self.members.values())) if everybody else told
+        told, self.waiting = self.waiting or [], None
+        due = list(self.members) if everybody else told
         if len(due) > FEW:
             self.resource.hub.flusher.push(Push(self, due))
         else:
             for watch in due:
                 if watch.variant is self and watch.since <= self.looks:
                     watch.sink.ready(watch)
-        self.waiting = [watch for watch in told if watch.variant is self and watch.since > self.looks]
+        left = [watch for watch in told if watch.variant is self and watch.since > self.looks]
+        self.waiting = left or None
 
     def _finish(self) -> None:
         for watch in self:
@@ -427,7 +471,7 @@ class Variant:
 
     def _keep_one(self, key: RequestKey) -> None:
         self.kind = Kind.SOLO
-        keeper = next(reversed(self.members[key]))
+        keeper = self.members.latest_of(key)
         self._move((watch for watch in self if watch is not keeper), solo=True)
 
     def _keep_selected(self, key: RequestKey, names: frozenset[bytes]) -> None:

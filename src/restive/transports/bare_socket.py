@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
-from ..hub.watch import End, Event, State, Watch
+from ..hub.watch import Current, End, Event, State, Watch
+from ..wire import messages
 from ..wire.frames import Limits
 from ..wire.session import Close, Session
 from ..wire.websocket import Failure, Message, Opcode, Reader, close_frame, deflated
@@ -61,8 +62,9 @@ class BareSocket(Conversation, Bare):
     ) -> None:
         Bare.__init__(self, hub, peer, desk, _packed_state if deflate else _plain_state)
         self._desk = desk
-        self._session = Session(limits, hub.now(), jitter(), desk.resolve)
-        self._reader = Reader(limits.max_message, hub.settings.max_fragments, deflate=deflate)
+        self._session = Session(limits, hub.now(), jitter())
+        self._reader: Reader | None = None
+        """While a message is half read, and from the last one on."""
         self._outbox: list[Outgoing | _Pong] | None = None
 
     ready = Bare.ready
@@ -73,12 +75,26 @@ class BareSocket(Conversation, Bare):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         self._silent = 0
+        reader = self._reader
+        if reader is None:
+            limits, fragments = self._session.limits, self._hub.settings.max_fragments
+            reader = self._reader = Reader(limits.max_message, fragments, deflate=self._deflates)
         try:
-            for message in self._reader.feed(data):
+            for message in reader.feed(data):
                 self._received(message)
         except Failure as failure:
             self._session.lost()
             self._hang_up(Close(failure.code, failure.reason))
+        if reader.dispensable:
+            self._reader = None
+
+    @property
+    def _deflates(self) -> bool:
+        return self.form is _packed_state
+
+    def _read_no_more(self) -> None:
+        assert self._reader is not None  # only what is being read can say so
+        self._reader.stop()
 
     def _received(self, message: Message) -> None:
         if message.opcode is Opcode.CLOSE:
@@ -90,7 +106,7 @@ class BareSocket(Conversation, Bare):
         """Act on a message, or count a control frame."""
         session, now = self._session, self._hub.now()
         if message.opcode is Opcode.TEXT:
-            effects = session.receive_text(message.data, now)
+            effects = self.hear(message.data, now)
         elif message.opcode is Opcode.BINARY:
             effects = session.receive_binary(now)
         else:
@@ -113,7 +129,7 @@ class BareSocket(Conversation, Bare):
             self._outbox = [*(self._outbox or ()), _Pong(pong)]
 
     def _close_received(self, message: Message) -> None:
-        self._reader.stop()
+        self._read_no_more()
         if self._transport is not None:
             self._write(close_frame(message.code))
             self.finish()
@@ -124,7 +140,7 @@ class BareSocket(Conversation, Bare):
         the client has the close (RFC 6455, section 7.1.1)."""
         if close.code in CLOSED:
             refused(CLOSED[close.code], self.peer, f"{close.code} {close.reason}")
-        self._reader.stop()
+        self._read_no_more()
         self.flush()  # what was to be said before
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -177,12 +193,14 @@ class BareSocket(Conversation, Bare):
         """``event`` as a frame."""
         if isinstance(event, State) and event.base is None:
             return event.rendering.wire(self.form, watch.on)
+        if isinstance(event, Current):
+            return event.rendering.wire(_current, watch.on)
         if isinstance(event, End):
             self.ended(watch)
         return self._text(frame(watch, event))
 
     def _text(self, data: bytes) -> bytes:
-        return _packed(data) if self._reader.deflate else framed(Opcode.TEXT, data)
+        return _packed(data) if self._deflates else framed(Opcode.TEXT, data)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._over:
@@ -226,11 +244,15 @@ class BareSocket(Conversation, Bare):
 
 
 def _plain_state(rendering: Rendering, on: str) -> bytes:
-    return framed(Opcode.TEXT, rendering.wire(Rendering.frame, on))
+    return framed(Opcode.TEXT, rendering.frame(on))
+
+
+def _current(rendering: Rendering, on: str) -> bytes:
+    return framed(Opcode.TEXT, messages.current(on, rendering.etag))
 
 
 def _packed_state(rendering: Rendering, on: str) -> bytes:
-    return _packed(rendering.wire(Rendering.frame, on))
+    return _packed(rendering.frame(on))
 
 
 def _packed(data: bytes) -> bytes:

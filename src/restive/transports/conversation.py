@@ -72,6 +72,10 @@ class Conversation:
         """What ``watch`` had to tell does not count any more."""
         raise NotImplementedError
 
+    def hear(self, text: str | bytes, now: float) -> list[Effect]:
+        """A text message came."""
+        return self._session.receive_text(text, now, self._desk.resolve)
+
     def carry_out(self, effects: list[Effect]) -> None:
         """Do what the session decided."""
         outgoing: list[Outgoing] = []

@@ -54,17 +54,17 @@ def frame(watch: Watch, event: Event) -> bytes:
 def _state_event(rendering: Rendering, _on: str) -> bytes:
     if rendering.compact is not None:
         return sse.event(rendering.compact, id=rendering.etag)
-    if rendering.text is not None:
-        return sse.event(rendering.text.encode(), id=rendering.etag)
+    if (text := rendering.text) is not None:
+        return sse.event(text.encode(), id=rendering.etag)
     return sse.event(EMPTY, name="fetch", id=rendering.etag)
 
 
 def _state_line(rendering: Rendering, on: str) -> bytes:
-    return ndjson.line(rendering.wire(Rendering.frame, on))
+    return ndjson.line(rendering.frame(on))
 
 
 def _state_framed_event(rendering: Rendering, on: str) -> bytes:
-    return sse.event(rendering.wire(Rendering.frame, on))
+    return sse.event(rendering.frame(on))
 
 
 class EventStream:
@@ -76,7 +76,7 @@ class EventStream:
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
         """A state as a chunk."""
-        return chunk(rendering.wire(_state_event, on))
+        return chunk(_state_event(rendering, on))
 
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
@@ -97,7 +97,7 @@ class FramedEventStream(EventStream):
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
         """A state as a chunk."""
-        return chunk(rendering.wire(_state_framed_event, on))
+        return chunk(_state_framed_event(rendering, on))
 
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
@@ -115,7 +115,7 @@ class Lines:
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
         """A state as a chunk."""
-        return chunk(rendering.wire(_state_line, on))
+        return chunk(_state_line(rendering, on))
 
     def event(self, watch: Watch, event: Event) -> bytes:
         """``event`` as bytes."""
@@ -126,3 +126,6 @@ class Lines:
     def retry(self, milliseconds: int) -> bytes:
         """Come back after this time."""
         return ndjson.line(messages.retry(milliseconds))
+
+
+EVENT_STREAM, FRAMED_EVENT_STREAM, LINES = EventStream(), FramedEventStream(), Lines()

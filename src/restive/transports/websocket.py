@@ -41,7 +41,7 @@ class Socket(Conversation, Outlet):
     ) -> None:
         Outlet.__init__(self, hub, peer)
         self._desk = desk
-        self._session = Session(limits, hub.now(), jitter(), desk.resolve)
+        self._session = Session(limits, hub.now(), jitter())
         # A client that reads nothing and goes on asking is disconnected at `MAX_OUTBOX`.
         self._outbox: deque[Outgoing] = deque()
 
@@ -76,7 +76,7 @@ class Socket(Conversation, Outlet):
                 return
             text, now = message.get("text"), self._hub.now()
             session = self._session
-            self.carry_out(session.receive_binary(now) if text is None else session.receive_text(text, now))
+            self.carry_out(session.receive_binary(now) if text is None else self.hear(text, now))
             self.wake()  # the session's deadline may have moved
 
     async def _write(self, send: Send) -> None:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ..errors import Problem
 from .events import error, retry
 from .frames import MAX_ECHO, Frame, Identifier, Limits, Rejected, Request, Send, Unwatch, Watch, parse
+from .watched import Watched
 
 __all__ = [
     "Close",
@@ -88,13 +89,11 @@ def _as_given(target: str) -> str:
     return target
 
 
-class Session:
+class Session(Watched):
     """One socket: its watches, its requests in flight, its errors, and how long it may stay.
 
     ``now`` is any clock in seconds, always the same one. ``jitter`` is a random number from 0 up to 1,
-    which spreads the ends of sockets that began together. ``resolve`` gives the normal form of a
-    target, relative to where the socket was opened, or raises ``Problem``: so every frame that leaves
-    here has a good target, and watches are counted by it.
+    which spreads the ends of sockets that began together.
     """
 
     __slots__ = (
@@ -106,17 +105,12 @@ class Session:
         "_limits",
         "_paid_until",
         "_requests",
-        "_resolve",
-        "_watches",
     )
 
-    def __init__(
-        self, limits: Limits, now: float, jitter: float = 0.0, resolve: Callable[[str], str] = _as_given
-    ) -> None:
+    def __init__(self, limits: Limits, now: float, jitter: float = 0.0) -> None:
+        Watched.__init__(self)
         self._limits = limits
         self._jitter = jitter
-        self._resolve = resolve
-        self._watches: dict[str, Any] = {}
         self._requests = 0
         self._errors = 0
         self._closed = False
@@ -129,6 +123,11 @@ class Session:
     # -- what the shell asks -------------------------------------------------------------------
 
     @property
+    def limits(self) -> Limits:
+        """What the socket may cost."""
+        return self._limits
+
+    @property
     def closed(self) -> bool:
         """A ``Close`` was given out, or ``lost`` was called; every call now returns nothing."""
         return self._closed
@@ -136,23 +135,12 @@ class Session:
     @property
     def watches(self) -> frozenset[str]:
         """The targets watched now."""
-        return frozenset(self._watches)
-
-    def hold(self, target: str, watch: Any) -> Any:
-        """Keep the shell's ``watch`` of ``target``, where there is one. Returns what was kept before."""
-        before = self._watches.get(target)
-        self._watches[target] = watch
-        return before
-
-    def held(self, target: str) -> Any:
-        """What the shell has put there; None where there is nothing."""
-        return self._watches.get(target)
+        return frozenset(self.targets())
 
     def let_go(self) -> list[Any]:
         """All that the shell has put there, from now on nothing; as ``lost``."""
         self._closed = True
-        held, self._watches = self._watches, {}
-        return [watch for watch in held.values() if watch is not None]
+        return [watch for watch in self.clear() if watch is not None]
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is to be called, on the clock of ``now``; None once closed."""
@@ -162,8 +150,14 @@ class Session:
 
     # -- what came from the client -------------------------------------------------------------
 
-    def receive_text(self, text: str | bytes, now: float) -> list[Effect]:
-        """A text message arrived."""
+    def receive_text(
+        self, text: str | bytes, now: float, resolve: Callable[[str], str] = _as_given
+    ) -> list[Effect]:
+        """A text message arrived.
+
+        ``resolve`` gives the normal form of a target, relative to where the socket was opened, or raises
+        ``Problem``: so every frame that leaves here has a good target, and watches are counted by it.
+        """
         if self._closed:
             return []
         if overdue := self.tick(now):
@@ -173,7 +167,7 @@ class Session:
         if _size(text) > self._limits.max_message:
             return self._close(TOO_BIG, f"a message has at most {self._limits.max_message} bytes")
         try:
-            return self._act(self._resolved(parse(text, limits=self._limits)), now)
+            return self._act(_resolved(parse(text, limits=self._limits), resolve), now)
         except Rejected as refused:
             return self.refuse(refused.problem, now, on=refused.on, id=refused.id)
 
@@ -191,7 +185,7 @@ class Session:
 
     def watch_ended(self, target: str, now: float) -> None:
         """The watch of ``target`` is over, but not by a ``StopWatch``."""
-        self._watches.pop(target, None)
+        self.forget(target)
         self._rest(now)
 
     def request_done(self, now: float) -> None:
@@ -252,13 +246,6 @@ class Session:
         burst = limits.message_rate + 2.0 * limits.max_watches
         return (self._paid_until - now) * limits.message_rate <= burst
 
-    def _resolved(self, frame: Frame) -> Frame:
-        try:
-            target = self._resolve(frame.target)
-        except Problem as problem:
-            raise _rejected(frame, problem) from None
-        return frame if target is frame.target else replace(frame, target=target)
-
     def _act(self, frame: Frame, now: float) -> list[Effect]:
         match frame:
             case Watch():
@@ -271,18 +258,19 @@ class Session:
                 return [Deliver(frame)]
 
     def _watch(self, frame: Watch) -> list[Effect]:
-        replaces = frame.target in self._watches
-        if not replaces and len(self._watches) >= self._limits.max_watches:
-            raise _rejected(frame, _too_many(f"{self._limits.max_watches} watches"))
-        self._watches.setdefault(frame.target, None)
+        replaces = frame.target in self
+        if not replaces:
+            if len(self) >= self._limits.max_watches:
+                raise _rejected(frame, _too_many(f"{self._limits.max_watches} watches"))
+            self.hold(frame.target, None)
         self._idle_end = None
         return [StartWatch(frame, replaces)]
 
     def _unwatch(self, target: str, now: float) -> list[Effect]:
         # It may have ended while the frame was under way, so one that is not there is no error.
-        if target not in self._watches:
+        if target not in self:
             return []
-        held = self._watches[target]
+        held = self.held(target)
         self.watch_ended(target, now)
         return [StopWatch(target, held)]
 
@@ -295,7 +283,7 @@ class Session:
 
     def _rest(self, now: float) -> None:
         """Begin to linger, unless there is something to do, or the socket lingers already."""
-        if self._idle_end is None and not self._watches and not self._requests:
+        if self._idle_end is None and not len(self) and not self._requests:
             self._idle_end = now + self._limits.linger
 
     def _close(self, code: int, reason: str, retry_ms: int | None = None) -> list[Effect]:
@@ -310,6 +298,14 @@ def _size(text: str | bytes) -> int:
     if isinstance(text, bytes) or text.isascii():
         return len(text)
     return len(text.encode(errors="surrogatepass"))
+
+
+def _resolved(frame: Frame, resolve: Callable[[str], str]) -> Frame:
+    try:
+        target = resolve(frame.target)
+    except Problem as problem:
+        raise _rejected(frame, problem) from None
+    return frame if target is frame.target else replace(frame, target=target)
 
 
 def _rejected(frame: Frame, problem: Problem) -> Rejected:

@@ -104,6 +104,11 @@ class Reader:
         self._fragments = 0
 
     @property
+    def dispensable(self) -> bool:
+        """Whether a new one would go on like this one."""
+        return self.idle and not self._broken
+
+    @property
     def idle(self) -> bool:
         """Whether no message and no frame is half read."""
         return self._held is None and self._parts is None
