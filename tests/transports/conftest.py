@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from restive.door.socket import Sockets
 from scenarios.servers import Serve, ThreadServer
 from transports.bare_client import Raw
 
@@ -60,3 +61,17 @@ def carriage(request: pytest.FixtureRequest, serve: Serve, certificate: Path) ->
         return Carriage(config, None, serve)
     config["ssl_certfile"] = str(certificate)
     return Carriage(config, ssl.create_default_context(cafile=certificate), serve)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The handshakes that reached the front door, by their paths."""
+    seen: list[str] = []
+    serve = Sockets.serve
+
+    async def counted(self: Sockets, scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        await serve(self, scope, receive, send)
+
+    monkeypatch.setattr(Sockets, "serve", counted)
+    return seen

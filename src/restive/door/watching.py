@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,9 +11,9 @@ from ..errors import Problem
 from ..http.fields import Fields, get, lowered, media_type
 from ..http.live import LIVE_TYPES, LiveRequest, header_live, last_event_id, multi, query_live
 from ..http.targets import check, scope_target
-from ..hub.watch import Watch
+from ..hub.watch import Sink, Watch
 from ..transports import longpoll
-from ..transports.forms import EventStream, Form, FramedEventStream, Lines
+from ..transports.forms import EVENT_STREAM, FRAMED_EVENT_STREAM, LINES, Form
 from ..transports.outlet import Message, Outlet, Receive, Send
 from ..transports.stream import Stream, reopened
 from ..transports.takeover import Opened, OpenStream, offered
@@ -22,9 +21,6 @@ from ..wire import messages
 from .core import Core, Scope
 
 MAX_BODY = 1_048_576
-
-LIVE_MARK = re.compile(rb"event-stream|ndjson|jsonl", re.IGNORECASE)
-"""What every Accept that asks for a watch contains, so that the others need not be parsed."""
 
 
 class Watching:
@@ -44,7 +40,7 @@ class Watching:
                 asked = asked if newer is None else replace(asked, etag=newer)
                 return asked, {**scope, "query_string": rest}
         for name, value in scope["headers"]:
-            if name == b"prefer" or (name == b"accept" and LIVE_MARK.search(value)):
+            if name == b"prefer" or (name == b"accept" and names_live_type(value)):
                 return header_live(tuple(scope["headers"])), scope
         return None, scope
 
@@ -60,7 +56,7 @@ class Watching:
             assert peer is not None
             if asked.mode == "long-poll":
                 return await self._long_poll(asked, scope, peer, receive, send)
-            form: Form = EventStream() if asked.mode == "sse" else Lines()
+            form: Form = EVENT_STREAM if asked.mode == "sse" else LINES
             stream = self._stream(form, peer, scope, send, asked)
             await stream.serve(
                 lambda outlet: [self._core.watch(outlet, scope, cursor=asked.etag)],
@@ -87,39 +83,16 @@ class Watching:
         core, takeover = self._core, offered(scope, send)
         hub, extra = core.live.hub(), core.cors(scope)
 
-        def again() -> None:
+        def reopen() -> OpenStream | None:
             # A watch by header fields asks the app first, and a look may depend on the client's address.
             if takeover is None or asked is None or asked.spelling == "header" or core.settings.key:
-                return
-            if core.live.is_outermost(takeover.outermost):
-                takeover.again_open(scope, self._opener(form, asked, scope, extra))
-
-        return Stream(hub, form, peer, core.retry_ms, extra, takeover=takeover, caller=core, on_taken=again)
-
-    def _opener(self, form: Form, asked: LiveRequest, scope: Scope, extra: Fields) -> OpenStream:
-        """What opens one more stream like this one."""
-        core, key = self._core, self._core.key(scope)
-        lean = {name: scope.get(name) for name in ("path", "root_path")}
-
-        def opens(client: tuple[str, int] | None) -> Opened | None:
-            try:
-                peer = core.enter({"client": client})
-            except Problem:
                 return None
-            opened = None
-            try:
-                opened = reopened(
-                    core.live.hub(), form, peer, core.retry_ms, extra, core,
-                    lambda sink: core.watch(sink, lean, cursor=asked.etag, key=key),
-                )  # fmt: skip
-            except Problem:
-                pass
-            finally:
-                if opened is None:
-                    core.leave(peer)
-            return opened
+            if not core.live.is_outermost(takeover.outermost):
+                return None
+            again = Again(core, form, asked, scope, extra)
+            return again if again.tells() else None
 
-        return opens
+        return Stream(hub, form, peer, core.retry_ms, extra, takeover=takeover, caller=core, reopen=reopen)
 
     async def _long_poll(
         self, asked: LiveRequest, scope: Scope, peer: str, receive: Receive, send: Send
@@ -192,9 +165,9 @@ class Watching:
             asked = header_live(tuple(scope["headers"]))
             mode = asked.mode.encode() if asked is not None else b""
         if mode == b"sse":
-            return FramedEventStream()
+            return FRAMED_EVENT_STREAM
         if mode == b"ndjson":
-            return Lines()
+            return LINES
         raise Problem(
             400, "Which transport?",
             "Open a WebSocket here, or add live=sse or live=ndjson and watch=/path for each resource.",
@@ -214,6 +187,37 @@ class Watching:
                 raise Problem(400, "Not a watch", 'Send watch frames, one a line: {"watch": "/orders/3"}')
             frames.append(frame)
         return frames
+
+
+class Again:
+    """A request of a stream that its server knows again: what may have changed since is asked each time."""
+
+    __slots__ = ("_core", "_cursor", "_extra", "_form", "_key", "_scope")
+
+    def __init__(self, core: Core, form: Form, asked: LiveRequest, scope: Scope, extra: Fields) -> None:
+        self._core, self._form, self._extra = core, form, extra
+        self._cursor = asked.etag
+        self._key = core.key(scope)
+        self._scope = {name: scope.get(name) for name in ("path", "root_path")}
+
+    def tells(self) -> bool:
+        """Whether one more would be told something without a look: else there is no use in knowing it."""
+        hub = self._core.live.current_hub()
+        return hub is not None and hub.tells(self._key, self._cursor)
+
+    def __call__(self, client: tuple[str, int] | None) -> Opened | None:
+        """One more stream, None where the app has to be called; raises what the call would."""
+        core, came = self._core, {"client": client}
+        peer = core.peer_of(came)
+        if core.live.draining or not core.has_room(peer) or not self.tells():
+            return None  # the call that follows says why
+        hub = core.live.hub()
+        opened = reopened(hub, self._form, peer, core.retry_ms, self._extra, core, self._begin)
+        core.enter(came)
+        return opened
+
+    def _begin(self, sink: Sink) -> Watch:
+        return self._core.watch(sink, self._scope, cursor=self._cursor, key=self._key)
 
 
 class Probe:
@@ -282,6 +286,12 @@ class Probe:
             applied = get(fields, b"preference-applied") or ""
             return "wait" in {part.partition("=")[0].strip().lower() for part in applied.split(",")}
         return LIVE_TYPES.get(media_type(get(fields, b"content-type"))) == self._asked.mode
+
+
+def names_live_type(accept: bytes) -> bool:
+    """Whether an Accept could ask for a watch, so that the others need not be parsed."""
+    lower = accept.lower()
+    return b"event-stream" in lower or b"ndjson" in lower or b"jsonl" in lower
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -14,7 +14,7 @@ from .bare import Caller
 from .bare_stream import BareStream
 from .forms import Form
 from .outlet import Outlet, Receive, Send, Stalled, send_in_time, until_gone
-from .takeover import HttpTakeover, Opened
+from .takeover import HttpTakeover, Opened, OpenStream
 
 Begin = Callable[[Outlet], Sequence[Watch]]
 """Starts the watches of a connection; may raise ``Problem`` before anything was written."""
@@ -33,11 +33,11 @@ class Stream:
         *,
         takeover: HttpTakeover | None = None,
         caller: Caller | None = None,
-        on_taken: Callable[[], None] = lambda: None,
+        reopen: Callable[[], OpenStream | None] = lambda: None,
     ) -> None:
         """``takeover``, with the ``caller`` to be told of the end, puts the stream on the bare transport.
 
-        ``on_taken`` is called just before.
+        ``reopen`` then gives what opens it where the same request comes again; None: nothing does.
         """
         self._hub = hub
         self._peer, self._takeover, self._caller = peer, takeover, caller
@@ -47,7 +47,7 @@ class Stream:
         self._outlet = Outlet(hub, peer)
         self._retry_ms = retry_ms
         self._extra = extra
-        self._on_taken = on_taken
+        self._reopen = reopen
         self._left = 0
 
     async def serve(self, begin: Begin, receive: Receive, send: Send, *, single: bool) -> None:
@@ -80,8 +80,8 @@ class Stream:
         bare = BareStream(
             self._hub, self._peer, self._caller, self._form, self._retry_ms, watches, self._left
         )
-        self._on_taken()
-        if not self._takeover.respond(bare, 200, head(fields, self._form, self._extra)):
+        fields = head(fields, self._form, self._extra)
+        if not self._takeover.respond(bare, 200, fields, self._reopen()):
             return False
         self.taken = True
         bare.adopt(self._outlet.rest())
@@ -137,17 +137,16 @@ def head(fields: Fields, form: Form, extra: Fields) -> Fields:
     return merged(live_fields(fields, form.media_type), extra)
 
 
-class _Listening:
-    """A sink that has nobody to tell yet, and only notes whether there is something to."""
+class _Unheard:
+    """A sink that has nobody to tell yet."""
 
     fd, queued = -1, False
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        self.told = False
 
-    def ready(self, _watch: Watch) -> None:
-        self.told = True
+    def ready(self, watch: Watch) -> None:
+        """It is asked what it has to tell as soon as it has begun."""
 
 
 def reopened(
@@ -158,18 +157,13 @@ def reopened(
     extra: Fields,
     caller: Caller,
     begin: Callable[[Sink], Watch],
-) -> Opened | None:
-    """One more stream of one resource, where a state is there to be told at once; ``begin`` may raise."""
-    listening = _Listening(peer)
-    watch = begin(listening)
-    events = watch.take() if listening.told else []
-    if len(events) != 1 or isinstance(events[0], End):
-        watch.close()
-        return None
+) -> Opened:
+    """One more stream of one resource, of which the hub ``tells`` a state at once; ``begin`` may raise."""
+    watch = begin(_Unheard(peer))
+    (event,) = watch.take()
     bare = BareStream(hub, peer, caller, form, retry_ms, [watch], 1)
     bare.adopt(())
-    fields = head(_fields(events[0]), form, extra)
-    return Opened(bare, fields, partial(bare.first, [(watch, events[0])]))
+    return Opened(bare, head(_fields(event), form, extra), partial(bare.first, [(watch, event)]))
 
 
 def _fields(event: Event) -> Fields:

@@ -58,7 +58,8 @@ class Opened(NamedTuple):
 
 
 OpenStream = Callable[["tuple[str, int] | None"], "Opened | None"]
-"""As ``Open``, for a request of an event stream; None also where it cannot tell a state at once."""
+"""As ``Open``, for a request of an event stream; None also where it cannot tell a state at once. What it
+raises, the app's call does as well."""
 
 
 class SocketTakeover(Protocol):
@@ -100,21 +101,15 @@ class HttpTakeover(Protocol):
         """
         ...
 
-    def again_open(self, scope: Any, opens: OpenStream) -> None:
-        """Where the request of ``scope`` comes again, ``opens`` the stream that answers it; as ``again``.
-
-        To be called before ``respond``.
-        """
-        ...
-
     def carries(self, send: Any) -> bool:
         """Whether ``send`` goes straight to the server: a middleware that has put its own in between has
         something to say about the response, and must see it."""
         ...
 
-    def respond(self, protocol: Bare, status: int, fields: Fields) -> bool:
+    def respond(self, protocol: Bare, status: int, fields: Fields, reopen: OpenStream | None = None) -> bool:
         """Write the head of a chunked response and hand the transport to ``protocol``.
 
+        Where the request comes again, ``reopen`` opens the stream that answers it; as with ``again``.
         False where that cannot be: the client is gone, speaks HTTP/1.0 or has sent another request.
         """
         ...

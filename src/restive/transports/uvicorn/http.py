@@ -6,12 +6,13 @@ import asyncio
 from typing import Any, cast
 
 import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from ...http.fields import Fields
 from ..bare import Bare
 from ..files import Admitting
-from ..takeover import NAME
+from ..takeover import NAME, OpenStream
 from .handshakes import EarlySockets
 from .socket import WebSocket
 from .streams import writable
@@ -56,7 +57,7 @@ class Http(Admitting, EarlySockets):
         """Whether ``send`` is this response's own."""
         return getattr(send, "__self__", None) is self.cycle
 
-    def respond(self, protocol: Bare, status: int, fields: Fields) -> bool:
+    def respond(self, protocol: Bare, status: int, fields: Fields, reopen: OpenStream | None = None) -> bool:
         """Write the head of a chunked response and hand the transport to ``protocol``."""
         cycle = self.cycle
         if not self._is_free() or not writable(fields):
@@ -64,15 +65,18 @@ class Http(Admitting, EarlySockets):
         cycle.response_started = cycle.response_complete = True  # the ASGI call ends without a response
         scope = cycle.scope
         asked = get_client_addr(scope), scope["method"], get_path_with_query_string(scope)
+        if reopen is not None:
+            self.keep(reopen)
         self.stream(protocol, status, fields, asked)
         if self._stopping:  # the server has asked its connections to stop already
             self.loop.call_soon(protocol.drain)
         return True
 
     def _is_free(self) -> bool:
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         return not (
-            self.transport.is_closing()
+            cycle is None  # a handshake came behind this request, and the connection is a socket's
+            or self.transport.is_closing()
             or cycle.disconnected
             or cycle.response_started
             or cycle.more_body

@@ -6,14 +6,14 @@ As ``reads`` does with plain GETs, where what is held tells the new client a sta
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from ...http.fields import Fields
 from ..bare import Bare
-from ..takeover import OpenStream
+from ..takeover import Opened, OpenStream
 from .limited import Limited
 from .reads import EarlyReads, Origin
 
@@ -35,34 +35,45 @@ class Repeated(NamedTuple):
 class EarlyStreams(EarlyReads, Limited):
     """A connection, as far as it opens streams: early, or for the app."""
 
-    def again_open(self, scope: Any, opens: OpenStream) -> None:
-        """Answer the request of ``scope`` with ``opens()`` where it comes again."""
-        data = self._whole
+    def keep(self, opens: OpenStream) -> None:
+        """Answer the request that is answered now with ``opens()`` where it comes again.
+
+        Only where no other has come behind it, so that these are its bytes.
+        """
+        data, scope = self._whole, self.cycle.scope
         # A proxy that was believed has named a client of its own.
         if data is None or not self._between or scope["client"] is not self.client:
             return
         known = self._reads.streams
-        if len(known) >= MAX_STREAMS:
+        if len(known) >= MAX_STREAMS and data not in known:
             del known[next(iter(known))]
-        known[data] = Repeated(opens, self._where(), get_path_with_query_string(self.cycle.scope))
+        known[data] = Repeated(opens, self._where(), get_path_with_query_string(scope))
 
     def streamed(self, data: bytes) -> bool:
         """Whether ``data``, the first that came, asked for a stream that is known."""
         repeated = self._reads.streams.get(data)
         if repeated is None or self._arriving is not data or self.cycle is not None:
             return False
-        if repeated.origin != self._where() or self.transport.is_closing():
+        if repeated.origin != self._where() or not self._may_answer():
             return False
-        opened = repeated.open(self.client)
+        opened = self._reopened(repeated.open)
         if opened is None:
-            return False
-        if not writable(opened.fields):
-            opened.protocol.dismiss()
             return False
         client = get_client_addr({"client": self.client})
         self.stream(opened.protocol, 200, opened.fields, (client, "GET", repeated.target))
         opened.begin()
         return True
+
+    def _reopened(self, opens: OpenStream) -> Opened | None:
+        """What answers the request, None where the app has to be called."""
+        try:
+            opened = opens(self.client)
+        except Exception:  # noqa: BLE001 - what fails here fails again in the ASGI call, which reports it
+            return None
+        if opened is not None and not writable(opened.fields):
+            opened.protocol.dismiss()
+            return None
+        return opened
 
     def stream(self, protocol: Bare, status: int, fields: Fields, asked: tuple[str, str, str]) -> None:
         """Write the head of a chunked response and hand the transport to ``protocol``.
