@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -69,6 +69,7 @@ class Restive:
         self._home: Path | None = None
         self._forget_home: Callable[[], Any] | None = None
         self._signalled = False
+        self.restricted = self.settings.targets is not None
         self._never: list[str] = []
         self._never_routes: list[Callable[..., Any]] = []
         self._fresh: list[str] = []
@@ -135,10 +136,10 @@ class Restive:
         if fastapi is not None and isinstance(self._app, fastapi.FastAPI):
             return app
 
-        async def both(scope: Any, receive: Receive, send: Send) -> None:
+        def both(scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
             operations = self._operations
             beside = operations.beside(scope) if operations is not None and scope["type"] == "http" else None
-            await (app if beside is None else beside)(scope, receive, send)
+            return (app if beside is None else beside)(scope, receive, send)
 
         return both
 
@@ -229,7 +230,7 @@ class Restive:
 
     def current_hub(self) -> Hub | None:
         """The hub of the running event loop, where there is one."""
-        return self._hubs.get(asyncio.get_running_loop())
+        return self._hubs.get(asyncio.get_running_loop()) if self._hubs else None
 
     def _on_use(self, hub: Hub) -> None:
         shutdown.on_stop(self)
@@ -318,6 +319,7 @@ class Restive:
 
     def never(self, what: str | F) -> Any:
         """Take a path glob (``"/admin/*"``) or, as a decorator, a route out of what may be watched."""
+        self.restricted = True
         if isinstance(what, str):
             self._never.append(what)
             return None

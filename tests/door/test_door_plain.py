@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from restive import Restive
 from restive.door.plain import MAX_TAGGED
+from scenarios.asgi import Call
 
 
 def app_of(status: int, headers: dict[str, str], chunks: list[bytes]) -> Any:
@@ -112,6 +113,74 @@ def test_a_head_is_not_tagged_but_private() -> None:
     response = get(app_of(200, {"content-type": "text/plain"}, [b""]), "HEAD", authorization="Bearer t")
     assert "etag" not in response.headers
     assert response.headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("kind", ["content-type", "Content-Type"])
+def test_names_of_fields_are_taken_in_any_case(kind: str) -> None:
+    tagged = get(app_of(200, {kind: "text/plain"}, [b"x"]), cookie="s=1").headers
+    assert (tagged["cache-control"], "etag" in tagged) == ("private, no-cache", True)
+    own = get(app_of(200, {kind: "text/plain", "ETag": '"own"', "Cache-Control": "no-cache"}, [b"x"])).headers
+    assert (own["etag"], own["cache-control"]) == ('"own"', "no-cache")
+
+
+@pytest.mark.parametrize("name", [b"content-type", bytearray(b"content-type")])
+def test_headers_that_are_no_bytes_are_taken_as_such(name: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        kind = (name, bytearray(b"text/plain"))
+        length = (b"content-length", bytearray(b"1"))
+        await send({"type": "http.response.start", "status": 200, "headers": [kind, length]})
+        await send({"type": "http.response.body", "body": bytearray(b"x")})
+
+    live = Restive(app)
+    assert get(live).headers["etag"] == get(live).headers["etag"]
+    assert (
+        get(app_of(200, {"content-type": "text/plain"}, [b"x"])).headers["etag"] == get(live).headers["etag"]
+    )
+
+
+def test_what_becomes_never_watchable_is_linked_no_more() -> None:
+    app = app_of(200, {"content-type": "text/plain"}, [b"x"])
+    assert "link" in get(app).headers
+    app.never("/a*")
+    assert "link" not in get(app).headers
+
+
+async def test_any_line_of_accept_can_ask_for_a_watch() -> None:
+    app = app_of(200, {"content-type": "text/plain"}, [b"x"])
+    lines = [("accept", "text/event-stream"), ("accept", "text/plain;q=0.5")]
+    async with Call(app, "/a", headers=lines) as call:
+        await call.until(lambda c: b"data: x" in c.raw)
+    assert call.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_looks_give_way_to_a_request_only_until_its_response_begins(*, fails: bool) -> None:
+    go_on = asyncio.Event()
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        if fails:
+            raise LookupError
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"a/b")]})
+        await go_on.wait()
+        await send({"type": "http.response.body", "body": b""})
+
+    live = Restive(app)
+    hub = live.hub()
+    begun = asyncio.Event()
+
+    async def send(_message: Any) -> None:
+        assert hub._foreground == 0
+        begun.set()
+
+    scope = {"type": "http", "method": "GET", "path": "/a", "query_string": b"", "headers": [(b"host", b"a")]}
+    call = asyncio.create_task(live(scope, None, send))  # type: ignore[arg-type]
+    await asyncio.wait([call, asyncio.create_task(begun.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert call.done() is fails
+    go_on.set()
+    await asyncio.gather(call, return_exceptions=True)
+    assert hub._foreground == 0
 
 
 async def test_the_head_of_a_slow_stream_is_not_kept_waiting() -> None:

@@ -43,6 +43,15 @@ def test_a_restriction_counts_however_it_is_written(value):
     assert strict is (value != 'x=", no-store, y="')
 
 
+@pytest.mark.parametrize("length", [1, 1000])
+def test_a_value_that_comes_again_says_the_same(length):
+    for _ in range(2):
+        for name in ("public", "private"):
+            found = cache_control(said(f"{name}, max-age=5, x={'y' * length}"))
+            assert (found.has("public"), found.has("private")) == (name == "public", name == "private")
+            assert found.seconds("max-age") == 5
+
+
 def test_a_value_of_an_extension_is_no_directive():
     found = cache_control(said('ext="no-store, private", max-age=5'))
     assert not found.has("no-store")

@@ -18,6 +18,38 @@ def test_lines_of_one_name_are_joined_and_absence_is_none():
     assert f.get_all(SENT, b"age") == []
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"vary", b"Vary", b"etag", b"ETag", b"x"]).flatmap(
+                lambda name: st.sampled_from([name, bytearray(name)])
+            ),
+            st.sampled_from([b"a", b"B"]),
+        ),
+        max_size=3,
+    )
+)
+def test_what_is_remembered_of_names_changes_nothing(headers):
+    fields, values = f.named(headers)
+    assert tuple(fields) == f.lowered(headers)
+    assert values == dict(f.lowered(headers))
+
+
+def test_an_apps_own_list_stays_as_it_is():
+    headers = [(b"content-type", b"text/plain")]
+    for _ in range(2):
+        f.named(headers)[0].append((b"link", b"x"))
+    assert headers == [(b"content-type", b"text/plain")]
+
+
+def test_what_is_remembered_of_names_is_bounded(monkeypatch):
+    monkeypatch.setattr(f, "_lower", set())
+    for n in range(f._MAX_LOWER + 10):
+        f.named([(b"x-%d" % n, b"")])
+    assert len(f._lower) <= f._MAX_LOWER
+    assert f.named([(b"X-Late", b"")])[1] == {b"x-late": b""}
+
+
 def test_without_keeps_the_order_of_the_rest():
     assert f.without(SENT, {b"vary", b"none"}) == ((b"etag", b'"a"'), (b"x", b"\xe9"))
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restive.http.key import Neutral, RequestKey, request_key
+from restive.http.neutral import HARMLESS, is_harmless
 from restive.http.sharing import (
     has_credentials,
     per_watcher,
@@ -258,15 +259,24 @@ def test_a_response_that_varies_by_a_neutral_field_is_one_for_all():
     ],
 )
 def test_credentials_are_all_that_is_not_known_to_be_harmless(name, counts):
-    assert has_credentials(((b"host", b"a"), (name, b"x"))) is counts
+    assert has_credentials({b"host", name}) is counts
 
 
-ANN = ((b"host", b"a"), (b"cookie", b"sid=1"))
-ANYBODY = ((b"host", b"a"), (b"accept", b"*/*"))
+def test_what_is_told_at_once_to_be_harmless_is():
+    assert all(map(is_harmless, HARMLESS))
+
+
+@given(st.sets(st.sampled_from([*sorted(HARMLESS), b"cookie", b"x-b3-traceid", b"x-mine", b"authorization"])))
+def test_credentials_are_found_among_any_others(names):
+    assert has_credentials(names) is any(not is_harmless(name) for name in names)
+
+
+ANN = {b"host", b"cookie"}
+ANYBODY = {b"host", b"accept"}
 
 
 @pytest.mark.parametrize(
-    ("request_fields", "names", "private"),
+    ("request_names", "names", "private"),
     [
         (ANN, {b"content-type"}, True),
         (ANYBODY, {b"content-type"}, False),
@@ -277,5 +287,5 @@ ANYBODY = ((b"host", b"a"), (b"accept", b"*/*"))
         (ANN, set(), True),
     ],
 )
-def test_private_by_default(request_fields, names, private):
-    assert private_by_default(request_fields, names) is private
+def test_private_by_default(request_names, names, private):
+    assert private_by_default(request_names, names) is private

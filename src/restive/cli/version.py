@@ -7,13 +7,15 @@ from importlib import metadata
 
 import click
 
-PACKAGES = ("starlette", "fastapi", "uvicorn", "httpx2", "websockets", "msgspec")
+PACKAGES = ("starlette", "fastapi", "uvicorn", "uvloop", "httpx2", "websockets", "msgspec")
 
 
 @click.command()
 def version() -> None:
     """Print the versions of Restive, Python and the packages they work with."""
-    click.echo(f"restive {metadata.version('restive')}")
+    from ..hub.fanout import NATIVE
+
+    click.echo(f"restive {metadata.version('restive')}, its push loop in {'C' if NATIVE else 'Python'}")
     click.echo(f"python {platform.python_version()} ({platform.system()} {platform.machine()})")
     for package in PACKAGES:
         try:

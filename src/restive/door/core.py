@@ -6,15 +6,16 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
 from ..http.invalidation import Change
 from ..http.key import Neutral, RequestKey, look_scope, request_key
+from ..http.once import once
 from ..http.origin import same_origin
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
@@ -27,6 +28,8 @@ from .cookies import CookieIndex
 log = logging.getLogger("restive.door")
 
 Scope = Mapping[str, Any]
+K = TypeVar("K")
+V = TypeVar("V")
 
 RELAYED = "restive.relayed"
 """In a scope: the request came over a socket, so its response replaces no cookie of the browser's."""
@@ -35,12 +38,30 @@ MAX_REMEMBERED = 1000
 """Entries of a table that grows with what apps say."""
 
 
+class Remembered(dict[K, V]):
+    """What a function makes of each of the first arguments that it meets: apps repeat theirs."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: K) -> V:
+        value = self._make(key)
+        if len(self) < MAX_REMEMBERED:
+            self[key] = value
+        return value
+
+
 class Live(Protocol):
     """What the front door needs of ``Restive``."""
 
     settings: Settings
     draining: bool
     """The server stops: no watch begins any more."""
+    restricted: bool
+    """Whether ``may_watch`` and ``is_never`` say anything."""
     under_way: UnderWay
     """The unsafe requests that run in this process."""
 
@@ -90,8 +111,10 @@ class Core:
         self.tasks: set[asyncio.Future[None]] = set()
         """What goes on behind answers; kept from the garbage collector."""
         self._connections: Counter[str] = Counter()
-        self._watchable: dict[bytes, bool] = {}
-        self._links: dict[str, bytes] = {}
+        self.watchable: Remembered[bytes, bool] = Remembered(self._is_watchable)
+        """By Content-Type: whether such representations can be watched as they are."""
+        self.monitor: Remembered[str, Fields] = Remembered(self._monitor_fields)
+        """By root path: the Link that says where resources below it are watched, and the Vary beside it."""
 
     @cached_property
     def limits(self) -> Limits:
@@ -115,40 +138,35 @@ class Core:
         """A stream that was put on the bare transport is over."""
         self.leave(connection.peer)
 
-    def is_watchable(self, content_type: bytes) -> bool:
-        """Whether representations of this type can be watched as they are; remembered for each type."""
-        known = self._watchable.get(content_type)
-        if known is None:
-            kind = content_type.decode("latin-1")
-            known = media_matches(kind, self.settings.watchable) and not media_matches(kind, UNWATCHABLE)
-            if len(self._watchable) < MAX_REMEMBERED:
-                self._watchable[content_type] = known
-        return known
+    def _is_watchable(self, content_type: bytes) -> bool:
+        kind = content_type.decode("latin-1")
+        return media_matches(kind, self.settings.watchable) and not media_matches(kind, UNWATCHABLE)
 
-    def monitor_link(self, root: str) -> bytes:
-        """The Link field that says where resources below ``root`` are watched."""
-        known = self._links.get(root)
-        if known is None:
-            known = f'<{root}{self.settings.prefix}/live>; rel="monitor"'.encode("latin-1", "replace")
-            if len(self._links) < MAX_REMEMBERED:
-                self._links[root] = known
-        return known
+    def _monitor_fields(self, root: str) -> Fields:
+        link = f'<{root}{self.settings.prefix}/live>; rel="monitor"'.encode("latin-1", "replace")
+        return (b"link", link), (b"vary", b"Accept, Prefer")
 
-    def retry_ms(self) -> int:
-        """Milliseconds after which a client comes back when the server stops, jittered."""
-        return round(self.settings.retry * (0.5 + random.random()) * 1000)  # noqa: S311 - it only spreads load
+    @cached_property
+    def retry_ms(self) -> Callable[[], int]:
+        """Gives the milliseconds after which a client comes back when the server stops, jittered."""
+        retry = self.settings.retry
+        return lambda: round(retry * (0.5 + random.random()) * 1000)  # noqa: S311 - it only spreads load
 
     def peer_of(self, scope: Scope) -> str:
         """The address that a connection is counted for."""
         client = scope.get("client")
-        return str(client[0]) if client else ""
+        return once(str(client[0])) if client else ""
+
+    def has_room(self, peer: str) -> bool:
+        """Whether this address may have one more live connection."""
+        return self._connections[peer] < self.settings.max_connections
 
     def enter(self, scope: Scope) -> str:
         """Count one more live connection. Raises ``Problem`` 429 or 503; ``leave`` is its opposite."""
         peer = self.peer_of(scope)
         if self.live.draining:
             raise Problem(503, detail="The server is stopping. Come back.", headers={"Retry-After": "1"})
-        if self._connections[peer] >= self.settings.max_connections:
+        if not self.has_room(peer):
             log.warning(
                 "%s has %d live connections: refused (max_connections)", peer, self._connections[peer]
             )
@@ -189,6 +207,10 @@ class Core:
         key = key or self.key(scope, target, headers)
         if target is None:
             _refuse_detour(scope, key)
+        return self.watch_key(outlet, key, cursor=cursor, patch=patch)
+
+    def watch_key(self, outlet: Sink, key: RequestKey, *, cursor: str | None, patch: bool) -> Watch:
+        """``watch`` of what is known by its key already."""
         if not self.live.may_watch(key.path):
             raise Problem(
                 403, "Not watchable", f"{key.path} is not among the targets that may be watched. GET it."

@@ -6,6 +6,7 @@ A watch is served here; a plain read passes with validators, a write is announce
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Mapping
 
 from ..errors import Problem
 from ..http.invalidation import is_safe
@@ -20,7 +21,7 @@ from .plain import Passage
 from .socket import Sockets
 from .stored import Reads
 from .unsafe import Writes
-from .watching import Watching
+from .watching import Watching, names_live_type
 
 
 class FrontDoor:
@@ -36,16 +37,34 @@ class FrontDoor:
         self._writes = Writes(self._core)
         self._sockets = Sockets(self._core, self)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI call of type ``http`` or ``websocket``."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """One ASGI call of type ``http`` or ``websocket``, to be awaited."""
         if "restive" in scope:  # what only looks may say
             scope = {name: value for name, value in scope.items() if name != "restive"}
         if scope["type"] == "websocket":
-            if self._own.name(scope) == "live":
-                await self._sockets.serve(scope, receive, send)
-            else:
-                await self._core.app(scope, receive, send)
-            return
+            serve = self._sockets.serve if self._own.name(scope) == "live" else self._core.app
+            return serve(scope, receive, send)
+        fields, hub = dict(scope["headers"]), self._live.current_hub()
+        if self._is_plain(scope, fields, hub):
+            return self._read(scope, fields, receive, send, hub)
+        return self._judge(scope, receive, send)
+
+    def _is_plain(self, scope: Scope, fields: Mapping[bytes, bytes], hub: Hub | None) -> bool:
+        """Whether this is a GET for the app at first sight, as nearly all are. ``fields``: by name."""
+        path: str = scope["path"]
+        if (
+            scope["method"] != "GET"
+            or b"prefer" in fields
+            or self._core.settings.prefix in path
+            or b"live=" in (scope.get("query_string") or b"")
+            or (hub is not None and hub.may_hold(path, scope.get("root_path") or ""))
+        ):
+            return False
+        accept = fields.get(b"accept")
+        return accept is None or not (len(fields) < len(scope["headers"]) or names_live_type(accept))
+
+    async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is not plain."""
         ready = self._reads.ready(scope, send)
         if ready is not None:
             await send(ready[0])
@@ -60,7 +79,11 @@ class FrontDoor:
         except Problem as problem:
             await respond_problem(send, problem, self._core.cors(scope))
             return
-        await self._pass(scope, receive, send, lock)
+        hub = self._live.current_hub()
+        if scope["method"] in {"GET", "HEAD"}:
+            await self._read(scope, dict(scope["headers"]), receive, send, hub)
+        else:
+            await self._pass(scope, receive, send, hub, lock)
 
     async def _watched(self, scope: Scope, receive: Receive, send: Send) -> tuple[Scope, Send] | None:
         """Serve what is Restive's; else the request and the ``send`` that are the app's.
@@ -84,18 +107,23 @@ class FrontDoor:
             send = never_stored(send)
         return scope, send
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, lock: asyncio.Lock | None) -> None:
-        hub = self._live.current_hub()
+    async def _read(
+        self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send, hub: Hub | None
+    ) -> None:
+        passage = Passage(self._core, scope, fields, send, hub)
+        try:
+            await self._core.app(scope, receive, passage.send)
+        finally:
+            if not passage.settled:
+                await passage.settle()
+
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, hub: Hub | None, lock: asyncio.Lock | None
+    ) -> None:
         if hub is not None:
             send = Foreground(hub, send)
         try:
-            if scope["method"] in {"GET", "HEAD"}:
-                passage = Passage(self._core, scope, send)
-                try:
-                    await self._core.app(scope, receive, passage.send)
-                finally:
-                    await passage.settle()
-            elif is_safe(scope["method"]):
+            if is_safe(scope["method"]):
                 await self._core.app(scope, receive, send)
             else:
                 await self._writes.serve(scope, receive, send)

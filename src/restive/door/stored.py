@@ -169,9 +169,9 @@ class Reads:
         """The fields that the app's own answer would have, but for those that depend on the time."""
         names = dict(stored.fields)
         fields = stored.fields
-        if self._core.is_watchable(names.get(b"content-type", b"")):
+        if self._core.watchable[names.get(b"content-type", b"")]:
             scope = {"path": request.path}
-            fields = (*fields, *monitor_fields(self._core, scope, request.root, 200, fields))
+            fields = (*fields, *monitor_fields(self._core, scope, request.root, fields, names))
         if b"etag" not in names:
             fields = (*fields, (b"etag", stored.etag.encode("latin-1")))
         if status == 304:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from .fields import TOKEN, Fields, get, split_list, unquote_string
 
 __all__ = ["MAX_SECONDS", "CacheControl", "cache_control", "delta_seconds"]
+
+_MAX_REMEMBERED = 128
+"""Characters of the longest value of which it is remembered what it says: an app repeats its own."""
 
 MAX_SECONDS = 2**31
 """A longer time is taken as this long (RFC 9111, 1.2.2)."""
@@ -68,11 +72,18 @@ def cache_control(fields: Fields) -> CacheControl:
     value = get(fields, b"cache-control")
     if value is None:
         return _NOTHING
+    return _remembered(value) if len(value) <= _MAX_REMEMBERED else _parsed(value)
+
+
+def _parsed(value: str) -> CacheControl:
     found: dict[str, list[str]] = {}
     for element in _elements(value):
         for name, argument in _directives(element):
             found.setdefault(name, []).append(argument)
     return CacheControl(found)
+
+
+_remembered = lru_cache(maxsize=256)(_parsed)
 
 
 def _elements(value: str) -> list[str]:

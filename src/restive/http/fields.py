@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 __all__ = [
+    "Field",
     "Fields",
     "get",
     "get_all",
@@ -19,13 +20,16 @@ __all__ = [
     "lowered",
     "media_matches",
     "media_type",
+    "named",
     "split_list",
     "split_parameters",
     "unquote_string",
     "without",
 ]
 
-Fields = tuple[tuple[bytes, bytes], ...]
+Field = tuple[bytes, bytes]
+
+Fields = tuple[Field, ...]
 """ASGI raw headers: (lower-case name, value) in the order in which they came."""
 
 OWS = " \t"
@@ -37,10 +41,33 @@ _MEDIA = re.compile(rf"{TOKEN.pattern}/{TOKEN.pattern}")
 _VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
+_lower: set[tuple[bytes, ...]] = set()
+"""Names of fields that are known to be in lower case."""
+_MAX_LOWER = 1000
+
 
 def lowered(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     """The headers of an ASGI response message as fields; apps write names as they like."""
-    return tuple((bytes(name).lower(), bytes(value)) for name, value in headers)
+    return tuple([(bytes(name).lower(), bytes(value)) for name, value in headers])
+
+
+def named(headers: Iterable[Field]) -> tuple[list[Field], dict[bytes, bytes]]:
+    """The headers of an ASGI response message, and their values by name: of several lines the last.
+
+    Names are in lower case, as an app's nearly always are, which is remembered; values are as they came.
+    """
+    given = list(headers)
+    try:
+        values = dict(given)
+        if len(values) == len(given) and tuple(values) in _lower:
+            return given, values
+    except TypeError:  # they are bytearrays
+        pass
+    fields = list(lowered(given))
+    values = dict(fields)
+    if len(values) == len(given) and len(_lower) < _MAX_LOWER:
+        _lower.add(tuple(values))
+    return fields, values
 
 
 def get(fields: Fields, name: bytes) -> str | None:

@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from ..errors import SettingError
 from .fields import OWS, Fields, is_field_name, split_list
 from .live import LIVE_TYPES
+from .once import once
 
-__all__ = ["DROPPED", "NEUTRAL", "Neutral", "is_harmless", "shapes"]
+__all__ = ["DROPPED", "HARMLESS", "NEUTRAL", "Neutral", "is_harmless", "shapes"]
 
 NEUTRAL = (
     # the client's software and its connection
@@ -73,6 +74,15 @@ def _matcher(patterns: Collection[str]) -> Callable[[bytes], bool]:
 is_harmless = _matcher((*NEUTRAL, *DROPPED, *_KNOWN))
 """Whether the field (lower-case name) says nothing of who asks; one that nobody knows may."""
 
+HARMLESS = frozenset(
+    b"host connection accept accept-encoding accept-language user-agent referer origin dnt priority "
+    b"sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
+    b"sec-fetch-user sec-gpc upgrade-insecure-requests cache-control pragma if-none-match "
+    b"if-modified-since x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip x-request-id "
+    b"traceparent tracestate via".split()
+)
+"""The usual ones of those, which are told at once."""
+
 _is_unkeyed = _matcher(_UNKEYED)
 
 
@@ -119,7 +129,7 @@ class Neutral:
             elif name == b"origin" and _is_own(value, scheme, authority):
                 continue  # a GET of the same origin has no Origin, its WebSocket handshake has
             else:
-                kept.append((name, value))
+                kept.append((once(name), value))
         kept = _plain_accept(kept)
         if cookies and (jar := self._jar(cookies)):
             kept.append((b"cookie", jar))

@@ -11,7 +11,7 @@ from .caching import cache_control
 from .fields import OWS, TOKEN, Fields, get, split_list
 from .freshness import lifetime
 from .key import RequestKey
-from .neutral import is_harmless, shapes
+from .neutral import HARMLESS, is_harmless, shapes
 
 __all__ = [
     "has_credentials",
@@ -34,12 +34,14 @@ def shareable(status: int, fields: Fields) -> bool:
     It says ``s-maxage`` > 0, or ``public`` and an explicit lifetime > 0; and none of ``no-cache``,
     ``private``, ``no-store`` (qualified too), ``Set-Cookie`` and ``Vary: *``.
     """
-    if status not in _STATUSES or per_watcher(fields):
+    if status not in _STATUSES:
         return False
     said = cache_control(fields)
     if said.has("private") or said.has("no-store") or said.has("no-cache"):
         return False
-    return (said.has("public") or said.has("s-maxage")) and lifetime(fields) is not None
+    if not (said.has("public") or said.has("s-maxage")):
+        return False
+    return not per_watcher(fields) and lifetime(fields) is not None
 
 
 def per_watcher(fields: Fields) -> bool:
@@ -82,24 +84,26 @@ def shaping(key: RequestKey) -> Fields:
     return tuple(line for line in key.fields if shapes(line[0]))
 
 
-def has_credentials(fields: Fields) -> bool:
-    """Whether the request may say who asks: any field that is not known to be harmless."""
-    return any(not is_harmless(name) for name, _ in fields)
+def has_credentials(names: Collection[bytes]) -> bool:
+    """Whether a request with fields of these (lower-case) ``names`` may say who asks: one is not harmless."""
+    if b"cookie" in names or b"authorization" in names:
+        return True
+    return not (HARMLESS.issuperset(names) or all(map(is_harmless, names)))
 
 
-def private_by_default(request_fields: Fields, response_names: Collection[bytes]) -> bool:
+def private_by_default(request_names: Collection[bytes], response_names: Collection[bytes]) -> bool:
     """Whether a response of a watchable type leaves with ``Cache-Control: private, no-cache`` added.
 
     It says nothing of caching, and answers a request with credentials or sets a cookie.
-    ``response_names`` are the lower-case names of its fields.
+    The names of their fields are lower-case.
     """
     if not _SAYS_CACHING.isdisjoint(response_names):
         return False
-    return b"set-cookie" in response_names or has_credentials(request_fields)
+    return b"set-cookie" in response_names or has_credentials(request_names)
 
 
 def _resource(key: RequestKey) -> tuple[object, ...]:
-    return key.target, key.authority, key.scheme, key.root_path, key.server, key.client, key.tls
+    return key.target, key.place
 
 
 def _line(fields: Fields, name: bytes) -> tuple[str, ...] | None:
