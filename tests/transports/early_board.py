@@ -39,6 +39,10 @@ SAME = asking()
 """The request that comes again and again."""
 
 
+def bearer(name: str) -> bytes:
+    return asking("/a?live=sse", Authorization=f"Bearer {name}")
+
+
 class Board:
     """Notes, who may read them, and what woke the app."""
 

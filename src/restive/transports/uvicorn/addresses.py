@@ -6,7 +6,9 @@ uvloop keeps both, once asked for, for as long as the transport lives: 300 bytes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from asyncio.trsock import TransportSocket
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -43,3 +45,13 @@ class Addressed(HttpToolsProtocol):
         self.flow = FlowControl(transport)
         self.server, self.client = addresses(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
+        _send_at_once(transport)
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """Turn Nagle's algorithm off, as uvloop does; asyncio does not where uvicorn has made the listening
+    socket itself, of which the protocol is not named."""
+    held = transport.get_extra_info("socket")
+    if isinstance(held, TransportSocket) and held.family in {socket.AF_INET, socket.AF_INET6}:
+        with contextlib.suppress(OSError):  # it is gone already
+            held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
