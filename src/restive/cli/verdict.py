@@ -50,7 +50,7 @@ def judge(answer: Answer, settings: Settings) -> Verdict:
     """The verdict on the answer to a look."""
     found = hub.judge(answer, absent_is_state=settings.absent == "wait", now=0.0)
     if isinstance(found, hub.Found):
-        return _state(found.rendering, settings)
+        return _state(found.rendering, answer.fields if found.rendering.status != 404 else (), settings)
     if answer.stream:
         return not_watchable("a stream of the app's own")
     if answer.status in hub.REFUSED:
@@ -60,8 +60,7 @@ def judge(answer: Answer, settings: Settings) -> Verdict:
     return not_watchable(answer.error or f"answers {answer.status}")
 
 
-def _state(rendering: Rendering, settings: Settings) -> Verdict:
-    fields = rendering.fields
+def _state(rendering: Rendering, fields: Fields, settings: Settings) -> Verdict:
     sharing, cost, why = _sharing(rendering.status, fields)
     if is_final(fields, settings.final_after):
         return Verdict(True, sharing, "nothing", "final: immutable for a year or more")
