@@ -5,12 +5,15 @@ Nothing is opened, and no engine imported, before it is used.
 
 from __future__ import annotations
 
-from .location import home, resolve, sqlite_path
-from .port import LOST, Append, Backend, Delete, Drop, Listener, Page, Record, Save, Step
+from restive.errors import SettingError
+
+from .location import engine_of, home, resolve, sqlite_path
+from .port import LOST, Announce, Append, Backend, Delete, Drop, Listener, Page, Record, Save, Step, Trimmed
 from .threads import offload
 
 __all__ = [
     "LOST",
+    "Announce",
     "Append",
     "Backend",
     "Delete",
@@ -20,6 +23,7 @@ __all__ = [
     "Record",
     "Save",
     "Step",
+    "Trimmed",
     "home",
     "offload",
     "open_backend",
@@ -38,6 +42,34 @@ def open_backend(url: str, *, name: str) -> Backend:
         from .memory import MemoryBackend
 
         return MemoryBackend(name=name)
+    engine = engine_of(resolved)
+    if engine in NEEDS:
+        return _open_server(engine, resolved, name)
     from .sqlite import SqliteBackend
 
     return SqliteBackend(sqlite_path(resolved), name=name)
+
+
+NEEDS = {"redis": "redis", "nats": "nats", "postgres": "psycopg"}
+"""The package that each engine's adapter needs; its extra has the engine's name."""
+
+
+def _open_server(engine: str, url: str, name: str) -> Backend:
+    try:
+        if engine == "redis":
+            from .redis import RedisBackend
+
+            return RedisBackend(url, name=name)
+        if engine == "nats":
+            from .nats import NatsBackend
+
+            return NatsBackend(url, name=name)
+        from .postgres import PostgresBackend
+
+        return PostgresBackend(url, name=name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {NEEDS[engine], "psycopg_pool"}:
+            raise
+        raise SettingError(
+            f"backend={engine}: needs the package {error.name}: pip install 'restive[{engine}]'."
+        ) from None

@@ -2,7 +2,7 @@
 
 ``resolve`` makes every URL say the same wherever it is read later: ``auto`` becomes ``memory:`` or
 ``sqlite:``, a relative path an absolute one. As elsewhere, ``sqlite:///x.db`` is relative to the
-working directory and ``sqlite:////var/x.db`` absolute.
+working directory and ``sqlite:////var/x.db`` absolute. What a network backend's URL says, its adapter judges.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from restive.errors import BackendUnavailable, SettingError
 from .filesystems import network_filesystem
 from .surroundings import one_of_several, started_by
 
-__all__ = ["home", "resolve", "sqlite_path"]
+__all__ = ["NETWORK", "engine_of", "home", "resolve", "sqlite_path"]
 
 _log = logging.getLogger("restive.backends")
 _SQLITE = "sqlite:///"
 _FILE = "restive.db"
+NETWORK = {
+    "redis": "redis",
+    "rediss": "redis",
+    "nats": "nats",
+    "tls": "nats",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+}
+"""The schemes of backends that are servers, and their engines."""
 _WAY_OUT = "Set RESTIVE_HOME to a folder of a local disk that only this user may write in"
 
 
@@ -66,7 +75,7 @@ def _ignore(folder: Path) -> None:
 
 
 def resolve(url: str, *, app_folder: Path | None = None) -> str:
-    """The backend that ``url`` means in this process: ``memory:`` or ``sqlite:///`` and a full path.
+    """The backend that ``url`` means in this process: ``memory:``, ``sqlite:///`` and a full path, or a server's.
 
     ``auto`` is ``memory:`` in a single process, else a file in ``home(app_folder)``. Raises
     ``SettingError`` for a URL that cannot work, ``BackendUnavailable`` as ``home`` does.
@@ -82,14 +91,25 @@ def resolve(url: str, *, app_folder: Path | None = None) -> str:
                 "the others are not seen here. Leave backend= away, or name a file: sqlite:///restive.db."
             )
         return "memory:"
+    if engine_of(url) in NETWORK.values():
+        return url
     return _sqlite_url(sqlite_path(url))
+
+
+def engine_of(url: str) -> str:
+    """Which engine a URL names, by its scheme: ``redis``, ``nats``, ``postgres``; else the scheme itself."""
+    scheme = url.partition(":")[0].lower()
+    return NETWORK.get(scheme, scheme)
 
 
 def sqlite_path(url: str) -> Path:
     """The full path in a ``sqlite:`` URL. Raises ``SettingError`` for any other."""
     scheme = url.partition(":")[0]
     if scheme != "sqlite":  # the rest is not repeated: it may hold a password
-        raise SettingError(f"There is no backend {scheme!r}. There are: auto, memory: and sqlite:///path.")
+        raise SettingError(
+            f"There is no backend {scheme!r}. There are: auto, memory:, "
+            "sqlite:///path, redis://, nats:// and postgresql://."
+        )
     path = unquote(url.removeprefix(_SQLITE))
     if not url.startswith(_SQLITE) or not path or "\0" in path:
         raise SettingError(f"A sqlite URL is sqlite:///relative/path or sqlite:////full/path, not {url!r}.")

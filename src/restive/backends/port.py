@@ -14,7 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-__all__ = ["LOST", "Append", "Backend", "Delete", "Drop", "Listener", "Page", "Record", "Save", "Step"]
+__all__ = [
+    "LOST",
+    "Announce",
+    "Append",
+    "Backend",
+    "Delete",
+    "Drop",
+    "Listener",
+    "Page",
+    "Record",
+    "Save",
+    "Step",
+    "Trimmed",
+]
 
 LOST: None = None
 """What a listener gets instead of a payload when announcements may have been lost: look at everything."""
@@ -29,6 +42,10 @@ class Record:
     name: str
     value: bytes
     version: int
+
+
+class Trimmed(ValueError):
+    """Items behind this offset were dropped because a later append kept only so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +79,18 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """As ``Backend.append``."""
+    """Append ``items`` atomically, which makes the stream where there is none; ``close`` ends it for good.
+
+    With ``after`` only if the stream ends there: an offset that an append or a page has given, or "" for
+    "there is no such stream". Anything else, and a closed stream, is a Conflict. ``keep`` drops the oldest
+    items once there are more (0: never); at least the newest ``keep`` stay, perhaps some hundreds more.
+    """
 
     stream: str
     items: Sequence[bytes] = ()
     close: bool = False
+    after: str | None = None
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +100,14 @@ class Drop:
     stream: str
 
 
-Step = Save | Delete | Append | Drop
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """As ``Backend.announce``; heard once the steps before it can be read."""
+
+    payload: bytes
+
+
+Step = Save | Delete | Append | Drop | Announce
 
 
 class Backend(Protocol):
@@ -100,17 +131,23 @@ class Backend(Protocol):
 
     # Streams: append-only, every item in order, one offset each. Offsets are opaque text that
     # sorts like the items; "" is the start. An offset of a wiped or deleted store is refused.
-    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
-        """Append atomically and return the offset behind the last item. Raises Conflict when it is closed.
-
-        The first append makes the stream, also one without items.
-        """
+    def append(
+        self,
+        stream: str,
+        items: Sequence[bytes],
+        *,
+        close: bool = False,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> str:
+        """Do ``Append`` and return the offset behind the last item. Raises Conflict."""
         ...
 
     def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
         """At most ``limit`` items after an offset, fewer where they are large (a page holds about 4 MiB).
 
-        Raises KeyError for no such stream, ValueError for an offset that is not its own.
+        After "" come the oldest that are kept. Raises KeyError for no such stream, ``Trimmed`` where items
+        behind the offset were dropped, ValueError for an offset that is not its own.
         """
         ...
 
@@ -146,6 +183,10 @@ class Backend(Protocol):
         ``durable=False`` everyone sees them, but an engine that is slow to make things last need not wait
         for it: a loss of power may undo them, as a whole and not without the later ones.
         """
+        ...
+
+    def probe(self) -> None:
+        """Ask the engine for a sign of life. Raises BackendUnavailable where none comes in about 2 s."""
         ...
 
     def close(self) -> None:
