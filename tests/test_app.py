@@ -117,7 +117,7 @@ def test_mistakes_say_what_to_do(mistake: Callable[[], Any], says: str) -> None:
         ({"neutral": "x-foo"}, "write ['x-foo']"),
         ({"prefix": "live/"}, "starts with /"),
         ({"allow_origins": ["*"]}, "names each origin"),
-        ({"backend": "redis://x"}, "redis"),
+        ({"backend": "mongodb://x"}, "redis://, nats://"),
     ],
 )
 def test_wrong_settings_are_refused_with_what_to_write(given: dict[str, Any], says: str) -> None:

@@ -12,28 +12,55 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
 
 from .backends.port import Backend, Listener
 from .errors import BackendError
 from .http.invalidation import Change, decode, encode
+from .telemetry.lag import lag
 
 log = logging.getLogger("restive.announcements")
 
-NODE = secrets.token_hex(8).encode()
+_MARK = 16
+"""Bytes of a node's mark."""
+
+NODE = secrets.token_hex(_MARK // 2).encode()
 """This process. A forked child has its own backend connections, and hears its sisters all the same."""
 
 
-def pack(changes: Iterable[Change], node: bytes = NODE) -> bytes:
-    """The payload that announces ``changes``."""
-    return node + b" " + encode(changes)
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """Streams that have more items than before, or none any more, by their paths."""
+
+    paths: tuple[str, ...]
 
 
-def unpack(payload: bytes) -> tuple[bytes, tuple[Change, ...]]:
-    """(node, changes) of a payload. Raises ``ValueError`` for what is none."""
-    node, found, rest = payload.partition(b" ")
-    if not found:
+News = tuple[Change, ...] | Grown
+"""What one announcement says."""
+
+_paths = msgspec.json.Decoder(list[str])
+
+
+def pack(news: Iterable[Change] | Grown, node: bytes = NODE) -> bytes:
+    """The payload that announces ``news``."""
+    if isinstance(news, Grown):
+        return node + b"+" + msgspec.json.encode(news.paths)
+    return node + b" " + encode(news)
+
+
+def unpack(payload: bytes) -> tuple[bytes, News]:
+    """(node, news) of a payload. Raises ``ValueError`` for what is none."""
+    node, kind, rest = payload[:_MARK], payload[_MARK : _MARK + 1], payload[_MARK + 1 :]
+    if kind == b" ":
+        return node, decode(rest)
+    if kind != b"+":
         raise ValueError("an announcement names its node")
-    return node, decode(rest)
+    try:
+        return node, Grown(tuple(_paths.decode(rest)))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError("The announcement is no list of streams.") from error
 
 
 LINGER = 0.05
@@ -97,15 +124,24 @@ class Outbox:
             changes, self._waiting = list(self._waiting), {}
         try:
             for start in range(0, len(changes), MOST):
-                backend.announce(pack(changes[start : start + MOST]))
+                _announce(backend, pack(changes[start : start + MOST]))
         except BackendError as error:
             log.error("An announcement did not reach other processes: %s", error)
+
+
+def _announce(backend: Backend, payload: bytes) -> None:
+    lag.sending(payload)
+    try:
+        backend.announce(payload)
+    except BaseException:
+        lag.failed(payload)
+        raise
 
 
 class Subscription:
     """Hears what other processes announce, from ``start`` to ``stop``; both return at once."""
 
-    def __init__(self, backend: Backend, heard: Callable[[tuple[Change, ...] | None], None]) -> None:
+    def __init__(self, backend: Backend, heard: Callable[[News | None], None]) -> None:
         self._backend = backend
         self._heard = heard
         self._lock = threading.Lock()
@@ -129,6 +165,7 @@ class Subscription:
             try:
                 listener: Listener = self._hear
                 self._stop = self._backend.listen(listener)
+                lag.listening(+1)
             except BackendError as error:
                 log.error("Announcements of other processes are not heard: %s", error)
                 return
@@ -140,16 +177,19 @@ class Subscription:
             if self._wanted or self._stop is None:
                 return
             stop, self._stop = self._stop, None
+        lag.listening(-1)
         stop()
 
     def _hear(self, payload: bytes | None) -> None:
         if payload is None:
+            lag.lost()
             self._heard(None)
             return
+        lag.heard(payload)
         try:
-            node, changes = unpack(payload)
+            node, news = unpack(payload)
         except ValueError as error:
             log.warning("An announcement was not understood: %s", error)
             return
         if node != NODE:
-            self._heard(changes)
+            self._heard(news)

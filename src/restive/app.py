@@ -9,14 +9,14 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import shutdown
-from .announcements import Outbox, Subscription
+from .announcements import Grown, News, Outbox, Subscription, pack
 from .backends import home, open_backend
 from .backends.port import Backend
 from .door.front import FrontDoor
@@ -27,11 +27,13 @@ from .hub.hub import Hub
 from .hub.look import ASGIApp
 from .hub.under_way import UnderWay
 from .settings import Settings
+from .telemetry.observation import Observation
 from .transports.bare import FAREWELL
 from .transports.outlet import Message, Receive, Send
 
 if TYPE_CHECKING:
     from .operations import Operations
+    from .streams import Stream, Streams
 
 __all__ = ["Restive", "changed"]
 
@@ -56,6 +58,7 @@ class Restive:
 
     def __init__(self, app: ASGIApp | None = None, **settings: Any) -> None:
         self.settings = Settings.of(settings)
+        self.observation = Observation(self.settings)
         self._app: ASGIApp | None = None
         self._in_place: Any = None
         self._door: FrontDoor | None = None
@@ -76,6 +79,7 @@ class Restive:
         self._fresh_routes: list[Callable[..., Any]] = []
         self.under_way = UnderWay()
         self._operations: Operations | None = None
+        self._streams: Streams | None = None
         _instances.add(self)
         if app is not None:
             self.install(app)
@@ -100,8 +104,9 @@ class Restive:
         else:
             self._app = app
             self._door = FrontDoor(self._with_operations(app), self)
-        if self._operations is not None:
-            self._operations.mount(app)
+        for declared in (self._operations, self._streams):
+            if declared is not None:
+                declared.mount(app)
 
     def _install_in_place(self, app: Any) -> None:
         if isinstance(getattr(app, "restive", None), Restive):
@@ -137,9 +142,9 @@ class Restive:
             return app
 
         def both(scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
-            operations = self._operations
-            beside = operations.beside(scope) if operations is not None and scope["type"] == "http" else None
-            return (app if beside is None else beside)(scope, receive, send)
+            served = (self._operations, self._streams) if scope["type"] == "http" else ()
+            found = (declared.beside(scope) for declared in served if declared is not None)
+            return next((beside for beside in found if beside is not None), app)(scope, receive, send)
 
         return both
 
@@ -170,6 +175,7 @@ class Restive:
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 shutdown.on_stop(self)
+                self.observation.begin()
                 message = await self._resumed(message)
             await send(message)
 
@@ -234,6 +240,7 @@ class Restive:
 
     def _on_use(self, hub: Hub) -> None:
         shutdown.on_stop(self)
+        self.observation.begin()
         self._hubs[hub.loop] = hub
         if self.backend.shared and self._subscription is None:
             self._subscription = Subscription(self.backend, self._heard)
@@ -298,7 +305,7 @@ class Restive:
     def announce(self, changes: Iterable[Change]) -> None:
         """Tell every hub of this process and every other process."""
         found = tuple(changes)
-        self._heard(found)
+        self._look_again(found)
         try:
             backend = self.backend
         except (BackendError, SettingError) as error:
@@ -307,7 +314,19 @@ class Restive:
         if backend.shared:
             self._outbox.put(backend, found)
 
-    def _heard(self, changes: tuple[Change, ...] | None) -> None:
+    def _heard(self, news: News | None) -> None:
+        if isinstance(news, Grown):
+            self._grew(news.paths)
+            return
+        if news is None:
+            self._grew(None)
+        self._look_again(news)
+
+    def _grew(self, paths: Iterable[str] | None) -> None:
+        if self._streams is not None:
+            self._streams.grew(paths)
+
+    def _look_again(self, changes: tuple[Change, ...] | None) -> None:
         running = _running_loop()
         for loop, hub in list(self._hubs.items()):
             if loop is running:
@@ -361,7 +380,8 @@ class Restive:
     def backend(self) -> Backend:
         """The backend; its first call opens it. Raises ``SettingError`` for an unknown URL."""
         if self._backend is None:
-            self._backend = open_backend(self.settings.backend, name=self.settings.name or "restive")
+            backend = open_backend(self.settings.backend, name=self.settings.name or "restive")
+            self._backend = self.observation.observed(backend)
         return self._backend
 
     @property
@@ -374,6 +394,29 @@ class Restive:
                 self._home = Path(tempfile.mkdtemp(prefix="restive-"))
                 self._forget_home = weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
         return self._home
+
+    @property
+    def streams(self) -> Streams | None:
+        """The streams, where any is declared."""
+        return self._streams
+
+    def stream(self, path: str, **options: Any) -> Stream:
+        """Declare a stream at ``path``: an append-only sequence that clients read from any offset, and watch.
+
+        See docs/streams.md for the options. Returns what appends to it. Needs ``restive[fastapi]``.
+        Raises ``SettingError`` for what cannot be a stream.
+        """
+        if self._streams is None:
+            from .streams import Streams
+
+            self._streams = Streams(self)
+            if self._app is not None:
+                self._streams.mount(self._app)
+        return self._streams.declare(path, **options)
+
+    def announce_streams(self, paths: Sequence[str]) -> bytes:
+        """The announcement that these streams have changed, for an ``Announce`` step."""
+        return pack(Grown(tuple(paths)))
 
     def operation(self, path: str, **options: Any) -> Callable[[F], F]:
         """Make a function long work at ``path``: POST starts it, its state and parts are resources.

@@ -11,17 +11,21 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
+from ..backends.port import Backend
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
 from ..http.invalidation import Change
 from ..http.key import Neutral, RequestKey, look_scope, request_key
 from ..http.once import once
 from ..http.origin import same_origin
+from ..hub.following import Follower
 from ..hub.hub import Hub
 from ..hub.look import ASGIApp
 from ..hub.under_way import UnderWay
 from ..hub.watch import Sink, Watch
 from ..settings import UNWATCHABLE, Settings
+from ..telemetry.observation import Observation
+from ..transports.refusals import count
 from ..wire.frames import Limits
 from .cookies import CookieIndex
 
@@ -54,6 +58,22 @@ class Remembered(dict[K, V]):
         return value
 
 
+class StreamIndex(Protocol):
+    """Which paths are streams, and how one is followed."""
+
+    def match(self, path: str) -> object | None:
+        """What is declared at a path in the app (decoded), if it is a stream's."""
+        ...
+
+    def follow(self, path: str, offset: str, wake: Callable[[], None]) -> Follower:
+        """Read a stream from an offset on; ``path`` is its normal form without the root path.
+
+        "-1" is the start, "now" the end. Called on an event loop, on which ``wake`` says that there may be
+        more; not from inside any method of the follower.
+        """
+        ...
+
+
 class Live(Protocol):
     """What the front door needs of ``Restive``."""
 
@@ -66,8 +86,23 @@ class Live(Protocol):
     """The unsafe requests that run in this process."""
 
     @property
+    def streams(self) -> StreamIndex | None:
+        """The streams, where any is declared."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Whether new clients are welcome: false from the first signal to stop on."""
+        ...
+
+    @property
+    def observation(self) -> Observation:
+        """Health and metrics."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """The backend. Raises ``BackendError`` or ``SettingError`` where there can be none."""
         ...
 
     def hub(self) -> Hub:
@@ -167,6 +202,7 @@ class Core:
         if self.live.draining:
             raise Problem(503, detail="The server is stopping. Come back.", headers={"Retry-After": "1"})
         if not self.has_room(peer):
+            count("connections")
             log.warning(
                 "%s has %d live connections: refused (max_connections)", peer, self._connections[peer]
             )

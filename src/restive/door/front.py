@@ -20,6 +20,7 @@ from .own import Own
 from .plain import Passage
 from .socket import Sockets
 from .stored import Reads
+from .streamed import Follows
 from .unsafe import Writes
 from .watching import Watching, names_live_type
 
@@ -36,6 +37,7 @@ class FrontDoor:
         self._reads = Reads(self._core, self._watching)
         self._writes = Writes(self._core)
         self._sockets = Sockets(self._core, self)
+        self._follows = Follows(self._core)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One ASGI call of type ``http`` or ``websocket``, to be awaited."""
@@ -44,6 +46,8 @@ class FrontDoor:
         if scope["type"] == "websocket":
             serve = self._sockets.serve if self._own.name(scope) == "live" else self._core.app
             return serve(scope, receive, send)
+        if self._follows.owns(scope):
+            return self._follows.serve(scope, receive, send)
         fields, hub = dict(scope["headers"]), self._live.current_hub()
         if self._is_plain(scope, fields, hub):
             return self._read(scope, fields, receive, send, hub)

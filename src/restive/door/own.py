@@ -1,4 +1,4 @@
-"""Restive's own URIs below ``prefix``: ``live``, ``health`` and ``changed`` (design 4.3).
+"""Restive's own URIs below ``prefix``: ``live``, ``changed``, ``health`` and ``metrics`` (design 4.3).
 
 What is not known here is the app's.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 
+import anyio.to_thread
 import msgspec
 
 from ..errors import Problem
@@ -18,6 +19,16 @@ from ..transports.outlet import Receive, Send
 from ..transports.refusals import counts
 from .core import Core, Scope
 from .watching import Watching, read_body
+
+METHODS = {
+    "live": ("GET", "POST"),
+    "changed": ("POST",),
+    "health": ("GET", "HEAD"),
+    "health/live": ("GET", "HEAD"),
+    "health/ready": ("GET", "HEAD"),
+    "metrics": ("GET", "HEAD"),
+}
+"""The URIs, and what may be done with them."""
 
 JSON_FIELDS: Fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
@@ -35,7 +46,7 @@ class Own:
         self._watching = watching
 
     def name(self, scope: Scope) -> str | None:
-        """Which of Restive's own URIs this is: ``live``, ``health``, ``changed``, or None."""
+        """Which of Restive's own URIs this is, one of ``METHODS``, or None."""
         path: str = scope["path"]
         prefix = self._core.settings.prefix
         if prefix not in path:
@@ -44,25 +55,55 @@ class Own:
         if root and path.startswith(root):
             path = path[len(root) :]
         name = path.removeprefix(f"{prefix}/")
-        if name == path or name not in {"live", "health", "changed"}:
+        if name == path or name not in METHODS:
             return None
-        return None if name == "changed" and self._core.settings.announce_token is None else name
+        if name == "changed" and self._core.settings.announce_token is None:
+            return None
+        return None if name == "metrics" and not self._core.live.observation.metrics else name
 
     async def serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer. Raises ``Problem``."""
         method = scope["method"]
         if method == "OPTIONS":
             await self._preflight(scope, send)
-        elif name == "live" and method in {"GET", "POST"}:
+        elif method not in METHODS[name]:
+            allow = ", ".join(METHODS[name])
+            raise Problem(405, detail=f"Use {allow}.", headers={"Allow": allow})
+        elif name == "live":
             self._guard(scope)
             await self._watching.serve_many(scope, receive, send)
-        elif name == "health" and method in {"GET", "HEAD"}:
-            await self._health(send, head=method == "HEAD")
-        elif name == "changed" and method == "POST":
+        elif name == "changed":
             await self._changed(scope, receive, send)
         else:
-            allow = {"live": "GET, POST", "health": "GET, HEAD", "changed": "POST"}[name]
-            raise Problem(405, detail=f"Use {allow}.", headers={"Allow": allow})
+            status, fields, data = await self._told(name, scope)
+            await respond(send, status, fields, b"" if method == "HEAD" else data)
+
+    async def _told(self, name: str, scope: Scope) -> tuple[int, Fields, bytes]:
+        """The answer of what is only read. Raises ``Problem``."""
+        live = self._core.live
+        if name == "metrics":
+            return await self._metrics(scope)
+        if name == "health/live":
+            return 200, JSON_FIELDS, msgspec.json.encode({"live": True})
+        said: dict[str, object] = {"ready": live.ready}
+        if name == "health":
+            await live.observation.probe(lambda: live.backend)
+            backend = live.observation.backend()
+            said = {"live": True, **said, "refused": dict(counts), "backend": backend}
+        return 200 if live.ready else 503, JSON_FIELDS, msgspec.json.encode(said)
+
+    async def _metrics(self, scope: Scope) -> tuple[int, Fields, bytes]:
+        from ..telemetry.prometheus import exposition  # loads prometheus_client
+
+        live, fields = self._core.live, tuple(scope["headers"])
+        token = self._core.settings.metrics_token
+        if token is not None:
+            self._authorize(fields, token, "metrics_token")
+        await live.observation.probe(lambda: live.backend)
+        accept = get(fields, b"accept") or ""
+        data, content_type = await anyio.to_thread.run_sync(exposition, accept)
+        own = (b"content-type", content_type.encode("latin-1")), (b"cache-control", b"no-store")
+        return 200, own, data
 
     def _guard(self, scope: Scope) -> None:
         """An unsafe request with a browser's cookies must come from a page that may send it (S24)."""
@@ -91,15 +132,10 @@ class Own:
         )
         await respond(send, 204, fields)
 
-    async def _health(self, send: Send, *, head: bool) -> None:
-        ready = self._core.live.ready
-        data = msgspec.json.encode({"live": True, "ready": ready, "refused": dict(counts)})
-        await respond(send, 200 if ready else 503, JSON_FIELDS, b"" if head else data)
-
     async def _changed(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._core.settings
         fields: Fields = tuple(scope["headers"])
-        self._authorize(get(fields, b"authorization") or "", settings.announce_token or "")
+        self._authorize(fields, settings.announce_token or "", "announce_token")
         if not media_matches(get(fields, b"content-type"), ("application/json",)):
             raise Problem(415, detail='Send JSON: {"changed": ["/orders/3"]}')
         data = await read_body(receive, settings.max_message)
@@ -112,12 +148,10 @@ class Own:
         self._core.live.changed(*[check(target) for target in wanted.changed], below=wanted.below)
         await respond(send, 204, merged((), self._core.cors(scope)))
 
-    def _authorize(self, authorization: str, token: str) -> None:
-        scheme, _, given = authorization.partition(" ")
+    def _authorize(self, fields: Fields, token: str, setting: str) -> None:
+        scheme, _, given = (get(fields, b"authorization") or "").partition(" ")
         good = hmac.compare_digest(given.strip().encode(), token.encode())
         if scheme.lower() != "bearer" or not good:
             raise Problem(
-                401,
-                detail="Send the announce_token as a bearer token.",
-                headers={"WWW-Authenticate": "Bearer"},
+                401, detail=f"Send the {setting} as a bearer token.", headers={"WWW-Authenticate": "Bearer"}
             )

@@ -21,6 +21,7 @@ from ..wire import messages
 from .cookies import pairs
 from .core import Core, Scope
 from .relay import ASGIApp, Relay
+from .streamed import watch_frame
 
 log = logging.getLogger("restive.door")
 
@@ -225,9 +226,7 @@ class Reach:
 
     def watch(self, outlet: Sink, wanted: messages.Watch) -> Watch:
         """Begin a watch. Raises ``Problem``."""
-        if wanted.offset is not None:
-            raise Problem(400, "Not a stream", f"{wanted.target} is a resource: its cursor is `etag`.")
-        return self._door.core.watch_key(outlet, self._key(wanted), cursor=wanted.etag, patch=wanted.patch)
+        return watch_frame(self._door.core, outlet, self._key(wanted), wanted)
 
     async def request(self, wanted: messages.Request) -> bytes:
         """Make a request as the socket's client; the frame that answers it."""

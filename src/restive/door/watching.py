@@ -19,6 +19,7 @@ from ..transports.stream import Stream, reopened
 from ..transports.takeover import Opened, OpenStream, offered
 from ..wire import messages
 from .core import Core, Scope
+from .streamed import watch_frame
 
 MAX_BODY = 1_048_576
 
@@ -145,11 +146,8 @@ class Watching:
         watches: list[Watch] = []
         try:
             for target, frame in frames.items():
-                cursor, headers, patch = frame.etag, frame.headers, frame.patch
-                watch = self._core.watch(
-                    outlet, scope, cursor=cursor, target=target, headers=headers, patch=patch
-                )
-                watches.append(watch)
+                key = self._core.key(scope, target, frame.headers)
+                watches.append(watch_frame(self._core, outlet, key, frame))
         except Problem:
             for watch in watches:
                 watch.close()

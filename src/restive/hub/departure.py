@@ -10,6 +10,8 @@ import logging
 from itertools import islice
 from typing import Protocol
 
+from ..telemetry.metrics import Traffic
+
 __all__ = ["PACE", "Departure", "Draining", "Usher"]
 
 log = logging.getLogger("restive.hub")
@@ -26,6 +28,9 @@ class Draining(Protocol):
 
     keeps: bool
     """Whether its server leaves it open until it ends by itself: then it may wait for its turn."""
+
+    traffic: Traffic
+    """What is counted of its transport."""
 
     def drain(self) -> None:
         """Say when to come back, and end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from ..telemetry import metrics
+
 __all__ = ["NATIVE", "send_all"]
 
 Send = Callable[[list[int], bytes], list[tuple[int, int]]]
@@ -37,3 +39,5 @@ except ImportError:
     pass
 else:
     NATIVE = True
+
+metrics.native = NATIVE

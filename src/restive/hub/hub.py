@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +20,8 @@ from ..http.invalidation import Change
 from ..http.key import RequestKey, look_scope
 from ..http.targets import ancestors
 from ..settings import Settings
+from ..telemetry import metrics
+from ..telemetry.instruments import Reading, sources
 from .departure import Draining, Usher
 from .flusher import Flusher
 from .gate import SWEEP, Gate
@@ -92,6 +94,7 @@ class Hub:
         self._lock = threading.Lock()
         self._posted = self._heard = 0
         self._claims: dict[str, dict[str, int]] = {}
+        sources.add(self)
 
     def __repr__(self) -> str:
         return f"<Hub resources={len(self._resources)} looks={self._gate.running} waiting={len(self._gate)}>"
@@ -102,6 +105,17 @@ class Hub:
     def now(self) -> float:
         """Seconds of the loop's clock."""
         return self.loop.time()
+
+    def readings(self) -> Iterator[Reading]:
+        """What is here now, for metrics; called on any thread."""
+        resources = list(self._resources.values())
+        variants = [variant for resource in resources for variant in list(resource.variants)]
+        yield metrics.resources, (), len(resources)
+        yield metrics.renderings, (), len(variants)
+        yield metrics.watches, (), sum(len(variant.members) for variant in variants)
+        yield metrics.looks_waiting, (), len(self._gate)
+        for name, count in Counter(each.traffic.name for each in list(self.connections)).items():
+            yield metrics.clients, (name,), count
 
     # Watches
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ..telemetry.metrics import Traffic
 from .fanout import send_all
 from .rendering import Form, Rendering
 from .watch import Sink, Watch
@@ -25,6 +26,8 @@ class Direct(Sink, Protocol):
     """The bytes of a state as this client gets it."""
     wrote: bool
     """Whether something was written since it was last asked."""
+    traffic: Traffic
+    """What is counted of its transport."""
 
     def unsent(self, data: bytes) -> None:
         """Write ``data``, which the kernel had no room for."""
@@ -34,13 +37,14 @@ class Direct(Sink, Protocol):
 class Push:
     """The watches of one variant that have not been told yet."""
 
-    __slots__ = ("_at", "_looks", "_variant", "_watches")
+    __slots__ = ("_at", "_looks", "_rendering", "_variant", "_watches")
 
     def __init__(self, variant: Variant, watches: list[Watch]) -> None:
         self._variant, self._watches = variant, watches
         self._looks = variant.looks
         """As of now: who waits for a look that has begun by the time of writing is not told before it."""
         self._at = 0
+        self._rendering = variant.rendering
 
     def mark(self, count: int) -> bool:
         """Tell the next ``count`` sinks that there is something to say. False: there are no more."""
@@ -86,6 +90,10 @@ class Push:
         target = self._variant.resource.target
         for form, taking in groups.items():
             data = rendering.wire(form, target)
+            traffic = taking[0].traffic
+            traffic.pushed(len(taking), len(taking) * len(data))
+            if rendering is not self._rendering:  # which these clients have never seen
+                traffic.skipped.value += len(taking)
             for index, sent in send_all([each.fd for each in taking], data):
                 taking[index].unsent(data[sent:])
 

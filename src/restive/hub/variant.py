@@ -19,6 +19,7 @@ from ..http.key import RequestKey
 from ..http.reuse import Stored, store
 from ..http.sharing import per_watcher, shareable, shares, vary
 from ..http.validators import same
+from ..telemetry import metrics
 from .gate import ADDRESS
 from .look import Answer, Look
 from .members import Members
@@ -334,11 +335,12 @@ class Variant:
         self.resource.rehome(watch for watch in self if watch.key != asker)
 
     def _looked(self, answer: Answer) -> None:
-        hub, key = self.resource.hub, self._asked
+        hub, key, reason = self.resource.hub, self._asked, self._reason()
         self._look = None
         hub.look_ended()
         if key is None or key not in self.members:
             # Whose request it was has left; nobody else may be judged by its answer.
+            self._count(reason, "moot")
             self._release(None)
             self.schedule.again(hub.now())
             self.arm()
@@ -347,12 +349,25 @@ class Variant:
             verdict: Verdict = not_watchable(self.resource.target)
         else:
             verdict = judge(answer, absent_is_state=hub.settings.absent == "wait", now=time.time())
+        before = self.rendering
         if isinstance(verdict, Later):
             self._later(answer, verdict)
+            outcome = "failed"
         elif isinstance(verdict, Over):
             self._over(key, answer, verdict)
+            outcome = "ended"
         else:
             self._found(key, answer, verdict)
+            outcome = "same" if self.rendering is before else "changed"
+        self._count(reason, outcome)
+
+    def _reason(self) -> Reason:
+        """Why the look was made that is under way."""
+        due = self.schedule.in_flight
+        return Reason.FIRST if due is None else due.reason
+
+    def _count(self, reason: Reason, outcome: str) -> None:
+        metrics.look_seconds.of(reason, outcome).observe(self.resource.hub.now() - self._begun)
 
     def _later(self, answer: Answer, verdict: Later) -> None:
         hub = self.resource.hub

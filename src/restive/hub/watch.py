@@ -5,8 +5,8 @@ A cursor, not a queue (design 1.4): when the client can take something it gets w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ..http.key import RequestKey
 from ..http.validators import same
@@ -33,6 +33,20 @@ class Sink(Protocol):
         ...
 
 
+class Batch(Protocol):
+    """Some items of a stream, the same object for all who get them."""
+
+    items: Sequence[bytes]
+    """JSON texts, or pieces of a text or of bytes, as ``kind`` says."""
+    kind: Literal["json", "text", "bytes"]
+    offset: str
+    """Behind the last item."""
+    closed: bool
+    up_to_date: bool
+    forms: dict[Any, bytes]
+    """How it is written on each transport."""
+
+
 class State(NamedTuple):
     """Tell the client this rendering; ``base`` is what it has, where it asked for patches."""
 
@@ -53,7 +67,27 @@ class End(NamedTuple):
     fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
-Event = State | Current | End
+class Items(NamedTuple):
+    """Tell the client these items of a stream."""
+
+    batch: Batch
+
+    def wire(self, form: Callable[[Batch, str], bytes], on: str) -> bytes:
+        """The batch in one form, made once for all who read it under the same target."""
+        forms = self.batch.forms
+        data = forms.get((form, on))
+        if data is None:
+            data = forms[form, on] = form(self.batch, on)
+        return data
+
+
+class Closed(NamedTuple):
+    """Tell the client that the stream has ended, all of which it was told; the watch is over."""
+
+
+Event = State | Current | End | Items | Closed
+LAST = (End, Closed)
+"""The events after which nothing more comes of a watch."""
 
 
 class Watch:

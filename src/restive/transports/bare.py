@@ -16,6 +16,7 @@ from typing import Protocol
 from ..hub.hub import Hub
 from ..hub.rendering import Form
 from ..hub.watch import Event, Watch
+from ..telemetry import metrics
 from .refusals import refused
 
 __all__ = ["FAREWELL", "Bare", "Caller"]
@@ -58,6 +59,7 @@ class Bare(asyncio.Protocol):
     )
 
     keeps = True
+    traffic = metrics.WEBSOCKET
 
     def __init__(
         self, hub: Hub, peer: str, caller: Caller, form: Form, jitter: Callable[[], float] = random.random
@@ -175,12 +177,21 @@ class Bare(asyncio.Protocol):
         if pending is None:
             self._pending = watch
         elif isinstance(pending, dict):
+            if watch in pending:
+                self._skips(watch)
             pending[watch] = None
         elif pending is not watch:
             self._pending = {pending: None, watch: None}
+        else:
+            self._skips(watch)
         if not self.queued and self._late_at is None:
             self.queued = True
             self._hub.flusher.add(self)
+
+    def _skips(self, watch: Watch) -> None:
+        """Something is to be told again that was not yet: of a stream more of it, of a resource a newer state."""
+        if watch.variant is not None and watch.end is None:
+            self.traffic.skipped.value += 1
 
     def forget(self, watch: Watch) -> None:
         """What ``watch`` had to tell does not count any more."""
@@ -198,6 +209,7 @@ class Bare(asyncio.Protocol):
         data = self.collect()
         if data:
             self.wrote = True
+            self.traffic.pushed_bytes.value += len(data)
             transport.write(data)
 
     def unsent(self, data: bytes) -> None:
@@ -269,6 +281,7 @@ class Bare(asyncio.Protocol):
                 parts.append(rendering.wire(self.form, watch.on))
             else:
                 parts += [self.event(watch, event) for event in watch.take()]
+        self.traffic.pushes.value += len(parts)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def event(self, watch: Watch, event: Event) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
-from ..hub.watch import Current, End, Event, State, Watch
+from ..hub.watch import LAST, Batch, Current, Event, Items, State, Watch
 from ..wire import messages
 from ..wire.frames import Limits
 from ..wire.session import Close, Session
@@ -16,7 +17,7 @@ from ..wire.websocket import Failure, Message, Opcode, Reader, close_frame, defl
 from ..wire.websocket import frame as framed
 from .bare import Bare
 from .conversation import Answer, Conversation, Desk, Outgoing
-from .forms import frame
+from .forms import frame, items_frame
 from .refusals import CLOSED, refused
 
 __all__ = ["BareDesk", "BareSocket"]
@@ -69,6 +70,11 @@ class BareSocket(Conversation, Bare):
 
     ready = Bare.ready
     forget = Bare.forget
+
+    def begin(self, transport: asyncio.Transport, registry: set[object]) -> None:
+        """Go on with ``transport``."""
+        self.traffic.connections.value += 1
+        Bare.begin(self, transport, registry)
 
     # From the client
 
@@ -195,7 +201,9 @@ class BareSocket(Conversation, Bare):
             return event.rendering.wire(self.form, watch.on)
         if isinstance(event, Current):
             return event.rendering.wire(_current, watch.on)
-        if isinstance(event, End):
+        if isinstance(event, Items):
+            return event.wire(_packed_items if self._deflates else _plain_items, watch.on)
+        if isinstance(event, LAST):
             self.ended(watch)
         return self._text(frame(watch, event))
 
@@ -253,6 +261,14 @@ def _current(rendering: Rendering, on: str) -> bytes:
 
 def _packed_state(rendering: Rendering, on: str) -> bytes:
     return _packed(rendering.frame(on))
+
+
+def _plain_items(batch: Batch, on: str) -> bytes:
+    return framed(Opcode.TEXT, items_frame(batch, on))
+
+
+def _packed_items(batch: Batch, on: str) -> bytes:
+    return _packed(items_frame(batch, on))
 
 
 def _packed(data: bytes) -> bytes:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ..hub.hub import Hub
-from ..hub.watch import End, Event, State, Watch
+from ..hub.watch import LAST, Event, State, Watch
+from ..telemetry.metrics import Traffic
 from .bare import FAREWELL, Bare, Caller
 from .forms import Form, chunk
 
 __all__ = ["BareStream"]
 
-LAST = b"0\r\n\r\n"
+FINAL_CHUNK = b"0\r\n\r\n"
 """The chunk that ends a body (RFC 9112, section 7.1)."""
 
 
@@ -38,6 +39,11 @@ class BareStream(Bare):
         self._watches = tuple(watches)
         self._left = left
 
+    @property
+    def traffic(self) -> Traffic:  # type: ignore[override]  # a socket's never changes
+        """That of its form."""
+        return self._form.traffic
+
     def data_received(self, data: bytes) -> None:
         """The client has nothing more to say on this connection."""
 
@@ -51,8 +57,9 @@ class BareStream(Bare):
     def first(self, events: Sequence[tuple[Watch, Event]]) -> None:
         """Write what is known already: the form's silence, so that a client sees the head, and events."""
         if self._transport is not None:
-            self._left -= sum(isinstance(event, End) for _, event in events)
+            self._left -= sum(isinstance(event, LAST) for _, event in events)
             told = b"".join(self._form.event(*each) for each in events)
+            self.traffic.pushed(len(events), len(told))
             self._transport.write(chunk(self._form.silence + told))
             self._finish()
 
@@ -65,12 +72,12 @@ class BareStream(Bare):
         """``event`` as a chunk."""
         if isinstance(event, State) and event.base is None:
             return event.rendering.wire(self.form, watch.on)
-        self._left -= isinstance(event, End)
+        self._left -= isinstance(event, LAST)
         return chunk(self._form.event(watch, event))
 
     def _finish(self) -> None:
         if not self._left and not self._over:
-            self._end(LAST, self._hub.settings.stall)
+            self._end(FINAL_CHUNK, self._hub.settings.stall)
 
     def _end(self, data: bytes, within: float) -> None:
         if self._transport is not None:
@@ -85,7 +92,7 @@ class BareStream(Bare):
 
     def farewell(self) -> None:
         """Say when to come back, and end."""
-        self._end(chunk(self._form.retry(self._retry_ms())) + LAST, FAREWELL)
+        self._end(chunk(self._form.retry(self._retry_ms())) + FINAL_CHUNK, FAREWELL)
 
     def lost(self) -> None:
         """Let go of the watches."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from .refusals import counts
+from .refusals import count
 
 __all__ = ["FEW", "Admission", "Admitting", "Overflow", "limit", "raise_limit", "reserve"]
 
@@ -76,7 +76,7 @@ class Admission:
 
     def refused(self, clients: int = 1) -> None:
         """So many were turned away."""
-        counts["files"] += clients
+        count("files", clients)
         self._refused += clients
         now = self._clock()
         if now >= self._silent_until:

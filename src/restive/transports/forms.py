@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
+from ..http.fields import Fields
+from ..hub.following import Following
 from ..hub.rendering import Rendering
-from ..hub.watch import Current, Event, State, Watch
-from ..wire import messages, ndjson, sse
+from ..hub.watch import Batch, Closed, Current, End, Event, Items, State, Watch
+from ..telemetry.metrics import NDJSON, SSE, Traffic
+from ..wire import durable, messages, ndjson, sse
 
 EMPTY = b"{}"
+_json = msgspec.json.encode
 
 
 def chunk(data: bytes) -> bytes:
@@ -23,6 +31,7 @@ class Form(Protocol):
 
     media_type: bytes
     silence: bytes
+    traffic: Traffic
 
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
@@ -37,6 +46,10 @@ class Form(Protocol):
         """Come back after this time."""
         ...
 
+    def fields(self, watch: Watch, event: Event) -> Fields:
+        """What the head says besides, where ``event`` is the first."""
+        ...
+
 
 def frame(watch: Watch, event: Event) -> bytes:
     """``event`` as the socket's own object (design 4.3)."""
@@ -48,7 +61,32 @@ def frame(watch: Watch, event: Event) -> bytes:
         return event.rendering.wire(Rendering.frame, watch.on)
     if isinstance(event, Current):
         return messages.current(watch.on, event.rendering.etag)
+    if isinstance(event, Items):
+        return event.wire(items_frame, watch.on)
+    if isinstance(event, Closed):
+        return messages.closed(watch.on)
     return messages.end(watch.on, event.document)
+
+
+def items_frame(batch: Batch, on: str) -> bytes:
+    """Items of a stream as the socket's own object; what is not JSON as strings."""
+    if batch.kind == "json":
+        return messages.items(on, batch.offset, batch.items)
+    if batch.kind == "text":
+        try:
+            return messages.items(on, batch.offset, [_json(item.decode()) for item in batch.items])
+        except UnicodeDecodeError:
+            pass  # a character that was appended in two pieces
+    strings = [b'"%b"' % b64encode(item) for item in batch.items]
+    return messages.items(on, batch.offset, strings, base64=True)
+
+
+def _items_line(batch: Batch, on: str) -> bytes:
+    return ndjson.line(items_frame(batch, on))
+
+
+def _items_framed_event(batch: Batch, on: str) -> bytes:
+    return sse.event(items_frame(batch, on))
 
 
 def _state_event(rendering: Rendering, _on: str) -> bytes:
@@ -72,6 +110,7 @@ class EventStream:
 
     media_type = b"text/event-stream; charset=utf-8"
     silence = sse.COMMENT
+    traffic = SSE
 
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
@@ -84,11 +123,16 @@ class EventStream:
             return event.rendering.wire(_state_event, watch.on)
         if isinstance(event, Current):
             return sse.event(EMPTY, name="current", id=event.rendering.etag)
+        assert isinstance(event, End)  # the others are of streams
         return sse.event(msgspec.json.encode(event.document), name="end")
 
     def retry(self, milliseconds: int) -> bytes:
         """Come back after this time."""
         return sse.retry(milliseconds)
+
+    def fields(self, watch: Watch, event: Event) -> Fields:
+        """The app's own fields."""
+        return app_fields(watch, event)
 
 
 class FramedEventStream(EventStream):
@@ -103,6 +147,8 @@ class FramedEventStream(EventStream):
         """``event`` as bytes."""
         if isinstance(event, State) and event.base is None:
             return event.rendering.wire(_state_framed_event, watch.on)
+        if isinstance(event, Items):
+            return event.wire(_items_framed_event, watch.on)
         return sse.event(frame(watch, event))
 
 
@@ -111,6 +157,7 @@ class Lines:
 
     media_type = b"application/x-ndjson"
     silence = b"\n"
+    traffic = NDJSON
 
     @staticmethod
     def chunk(rendering: Rendering, on: str) -> bytes:
@@ -121,11 +168,56 @@ class Lines:
         """``event`` as bytes."""
         if isinstance(event, State) and event.base is None:
             return event.rendering.wire(_state_line, watch.on)
+        if isinstance(event, Items):
+            return event.wire(_items_line, watch.on)
         return ndjson.line(frame(watch, event))
 
     def retry(self, milliseconds: int) -> bytes:
         """Come back after this time."""
         return ndjson.line(messages.retry(milliseconds))
 
+    def fields(self, watch: Watch, event: Event) -> Fields:
+        """The app's own fields."""
+        return app_fields(watch, event)
+
+
+class ItemEventStream(EventStream):
+    """Server-sent events of one stream, as the Durable Streams protocol has them.
+
+    ``ahead`` are the intervals by which its cursor runs before the time, for a client that has this one.
+    """
+
+    def __init__(self, ahead: int = 0) -> None:
+        self._events: Callable[[Batch, str], bytes] = partial(_item_events, ahead=ahead)
+
+    def event(self, watch: Watch, event: Event) -> bytes:
+        """``event`` as bytes."""
+        if isinstance(event, Items):
+            return event.wire(self._events, watch.on)
+        if isinstance(event, Closed):
+            return b""  # the last items have said so
+        return EventStream.event(self, watch, event)
+
+    def fields(self, watch: Watch, event: Event) -> Fields:
+        """Also how its data is to be read."""
+        own = app_fields(watch, event)
+        if isinstance(event, Items) and event.batch.kind == "bytes":
+            return (*own, (b"stream-sse-data-encoding", b"base64"))
+        return own
+
+
+def _item_events(batch: Batch, _on: str, ahead: int = 0) -> bytes:
+    now = durable.interval(time.time()) + ahead
+    control = durable.control(batch.offset, now, up_to_date=batch.up_to_date, closed=batch.closed)
+    return durable.data(batch.kind, batch.items) + control
+
+
+def app_fields(watch: Watch, event: Event) -> Fields:
+    """What the app says with the state that ``event`` tells, or with the right to read a stream."""
+    if isinstance(watch, Following):
+        return watch.fields
+    return event.rendering.fields if isinstance(event, State | Current) else ()
+
 
 EVENT_STREAM, FRAMED_EVENT_STREAM, LINES = EventStream(), FramedEventStream(), Lines()
+ITEM_EVENT_STREAM = ItemEventStream()

@@ -11,6 +11,7 @@ from ..http.fields import Fields
 from ..hub.hub import Hub
 from ..hub.rendering import Rendering
 from ..hub.watch import FINAL, Current, End, State, Watch
+from ..telemetry import metrics
 from .answers import BODY_FIELDS, live_fields, merged, respond, respond_end, respond_problem
 from .outlet import Outlet, Receive, Send, until_gone
 
@@ -37,7 +38,7 @@ async def serve(
     extra: Fields = (),
 ) -> Fetch | Told:
     """Wait up to ``wait`` seconds. ``preference``: asked with Prefer, so silence is a 304, else a 204."""
-    outlet = Outlet(hub, peer)
+    outlet = Outlet(hub, peer, metrics.LONG_POLL)
     watch: Watch | None = None
     reader: asyncio.Task[None] | None = None
     applied: Fields = ((b"preference-applied", b"wait=%d" % wait),) if preference else ()
@@ -85,7 +86,7 @@ async def _outcome(
         for _, event in outlet.events():
             if isinstance(event, Current):
                 current = event
-            elif current is None or event != End(FINAL):
+            elif isinstance(event, State | End) and (current is None or event != End(FINAL)):
                 return event
             # The client has the final state: there is nothing to hurry back for.
     return current
@@ -97,4 +98,5 @@ async def _tell(send: Send, rendering: Rendering, applied: Fields, extra: Fields
     )
     tag = ((b"etag", rendering.etag.encode("latin-1")),)
     fields = (*own, *tag, *live_fields(rendering.fields, b"")[1:], *applied)
+    metrics.LONG_POLL.pushed(1, len(rendering.body))
     await respond(send, rendering.status, merged(fields, extra), rendering.body)

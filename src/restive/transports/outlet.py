@@ -14,6 +14,7 @@ from typing import Any
 
 from ..hub.hub import Hub
 from ..hub.watch import Event, Watch
+from ..telemetry.metrics import Traffic
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -38,13 +39,16 @@ class Outlet:
         "draining",
         "gone",
         "peer",
+        "traffic",
     )
 
     keeps = True
     fd, queued = -1, False
 
-    def __init__(self, hub: Hub, peer: str) -> None:
+    def __init__(self, hub: Hub, peer: str, traffic: Traffic) -> None:
         self.peer = peer
+        self.traffic = traffic
+        traffic.connections.value += 1
         self.gone = False
         self.draining = hub.draining
         self._hub = hub
@@ -59,6 +63,8 @@ class Outlet:
 
     def ready(self, watch: Watch) -> None:
         """``watch`` has something to tell."""
+        if watch in self._ready and watch.variant is not None and watch.end is None:
+            self.traffic.skipped.value += 1  # a state that it had to tell, and which is past now
         self._ready[watch] = None
         self._event.set()
 

@@ -10,7 +10,9 @@ import logging
 import time
 from collections import Counter
 
-__all__ = ["CLOSED", "Pace", "counts", "refused"]
+from ..telemetry import metrics
+
+__all__ = ["CLOSED", "Pace", "count", "counts", "refused"]
 
 log = logging.getLogger("restive.transports")
 
@@ -66,11 +68,17 @@ class _Lines:
 _lines = _Lines()
 
 
+def count(reason: str, times: int = 1) -> None:
+    """Count refusals of which the log is told in another way."""
+    counts[reason] += times
+    metrics.refused.of(reason).value += times
+
+
 def refused(reason: str, peer: str, detail: str) -> None:
     """Count that ``peer``, a client's address, was refused, and tell the log.
 
     ``reason`` is one word of a small set, by which it is counted; ``detail`` says what the limit is. Neither
     holds anything that the client has sent.
     """
-    counts[reason] += 1
+    count(reason)
     _lines.tell(reason, peer, detail)

@@ -8,7 +8,7 @@ from functools import partial
 
 from ..http.fields import Fields
 from ..hub.hub import Hub
-from ..hub.watch import Current, End, Event, Sink, State, Watch
+from ..hub.watch import LAST, Current, End, Event, Sink, Watch
 from .answers import body, live_fields, merged, respond, respond_end, start
 from .bare import Caller
 from .bare_stream import BareStream
@@ -44,7 +44,7 @@ class Stream:
         self.taken = False
         """Whether the stream goes on without this call."""
         self._form = form
-        self._outlet = Outlet(hub, peer)
+        self._outlet = Outlet(hub, peer, form.traffic)
         self._retry_ms = retry_ms
         self._extra = extra
         self._reopen = reopen
@@ -102,9 +102,9 @@ class Stream:
             assert isinstance(end, End)
             await respond_end(send, end.document, merged(end.fields, self._extra))
         elif kinds == [Current, End]:
-            await respond(send, 204, merged(live_fields(_fields(events[0][1]), b"")[1:], self._extra))
+            await respond(send, 204, merged(live_fields(self._form.fields(*events[0]), b"")[1:], self._extra))
         else:
-            fields = _fields(events[0][1]) if events else ()
+            fields = self._form.fields(*events[0]) if events else ()
             if not self._take(watches, fields, events):
                 await self._open(send, fields)
                 await self._pump(send, events)
@@ -117,7 +117,8 @@ class Stream:
         settings, outlet, form = self._hub.settings, self._outlet, self._form
         while True:
             data = b"".join([form.event(watch, event) for watch, event in events])
-            self._left -= sum(isinstance(event, End) for _, event in events)
+            form.traffic.pushed(len(events), len(data))
+            self._left -= sum(isinstance(event, LAST) for _, event in events)
             if outlet.draining:
                 data += form.retry(self._retry_ms())
             if not self._left or outlet.draining:
@@ -163,8 +164,5 @@ def reopened(
     (event,) = watch.take()
     bare = BareStream(hub, peer, caller, form, retry_ms, [watch], 1)
     bare.adopt(())
-    return Opened(bare, head(_fields(event), form, extra), partial(bare.first, [(watch, event)]))
-
-
-def _fields(event: Event) -> Fields:
-    return event.rendering.fields if isinstance(event, State | Current) else ()
+    form.traffic.connections.value += 1
+    return Opened(bare, head(form.fields(watch, event), form, extra), partial(bare.first, [(watch, event)]))

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from ..hub.hub import Hub
-from ..hub.watch import End
+from ..hub.watch import LAST
+from ..telemetry.metrics import WEBSOCKET
 from ..wire import messages
 from ..wire.session import Close, Session
 from .conversation import SUBPROTOCOL, Answer, Conversation, Desk, Outgoing
@@ -39,7 +40,7 @@ class Socket(Conversation, Outlet):
         desk: Desk,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        Outlet.__init__(self, hub, peer)
+        Outlet.__init__(self, hub, peer, WEBSOCKET)
         self._desk = desk
         self._session = Session(limits, hub.now(), jitter())
         # A client that reads nothing and goes on asking is disconnected at `MAX_OUTBOX`.
@@ -95,9 +96,11 @@ class Socket(Conversation, Outlet):
 
     async def _write_events(self, send: Send) -> None:
         for watch, event in self.events():
-            if isinstance(event, End):
+            if isinstance(event, LAST):
                 self.ended(watch)
-            await self._send_text(send, frame(watch, event))
+            data = frame(watch, event)
+            WEBSOCKET.pushed(1, len(data))
+            await self._send_text(send, data)
             if self.gone:
                 return
 

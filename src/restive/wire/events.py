@@ -74,9 +74,13 @@ def end(on: str, document: Mapping[str, Any]) -> bytes:
     return b'{"on":%b,"end":%b}' % (_json(on), _json(dict(document)))
 
 
-def items(on: str, offset: str, items: Sequence[bytes]) -> bytes:
-    """Items of the stream ``on``, JSON each; ``offset`` resumes behind the last of them."""
-    return b'{"on":%b,"offset":%b,"items":[%b]}' % (_json(on), _json(offset), b",".join(items))
+def items(on: str, offset: str, items: Sequence[bytes], *, base64: bool = False) -> bytes:
+    """Items of the stream ``on``, JSON each; ``offset`` resumes behind the last of them.
+
+    ``base64``: they are strings that stand for bytes.
+    """
+    coding = b'"encoding":"base64",' if base64 else b""
+    return b'{"on":%b,"offset":%b,%b"items":[%b]}' % (_json(on), _json(offset), coding, b",".join(items))
 
 
 def closed(on: str) -> bytes:
@@ -171,11 +175,15 @@ class EndEvent(msgspec.Struct, frozen=True):
 
 
 class ItemsEvent(msgspec.Struct, frozen=True):
-    """Items of a stream, decoded; ``offset`` resumes behind the last of them."""
+    """Items of a stream, decoded; ``offset`` resumes behind the last of them.
+
+    With the ``encoding`` ``base64`` they are strings that stand for bytes.
+    """
 
     on: str
     offset: str
     items: list[Any]
+    encoding: str | None = None
 
 
 class ClosedEvent(msgspec.Struct, frozen=True):
@@ -239,6 +247,7 @@ class _Members(msgspec.Struct):
     end: dict[str, Any] | UnsetType = UNSET
     offset: str | UnsetType = UNSET
     items: list[Any] | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
     closed: bool | UnsetType = UNSET
     error: dict[str, Any] | UnsetType = UNSET
     retry: int | UnsetType = UNSET
