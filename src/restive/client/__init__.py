@@ -9,6 +9,8 @@ One machine without I/O (`machine`) decides everything; `origin` is the only she
 
 from .aio import AsyncClient
 from .document import OperationState, Place
+from .following import Follow
+from .items import Batch
 from .operation import AsyncOperation, Part
 from .policy import Policy
 from .state import State
@@ -18,7 +20,9 @@ from .watch import Watch
 __all__ = [
     "AsyncClient",
     "AsyncOperation",
+    "Batch",
     "Client",
+    "Follow",
     "Operation",
     "OperationState",
     "Part",

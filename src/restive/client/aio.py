@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .attempt import Want
 from .document import OperationState
+from .following import LIVE, Follow, Reading
 from .operation import AsyncOperation, operation_url
 from .origin import Origin
 from .policy import Policy, rungs
@@ -149,6 +150,28 @@ class AsyncClient:
             return origin, Want(target, socket_rungs(wanted, origin, target, own), own, etag)
 
         return Watch(begin, etag)
+
+    def follow(
+        self,
+        url: httpx2.URL | str,
+        *,
+        offset: str = "-1",
+        headers: Mapping[str, str] | None = None,
+        params: Any = None,
+        transport: str = "auto",
+    ) -> Follow:
+        """Every item of the stream at ``url``, in order and once, by ``async for``.
+
+        ``offset`` is where to begin: "-1" is the start, "now" the end, else what ``Follow.offset`` was.
+        ``transport`` is ``"sse"``, ``"long-poll"`` or ``"auto"``, which takes the first that delivers. See
+        ``Follow``. Raises ``ValueError`` for an unknown transport.
+        """
+        known = {"auto": LIVE, "sse": LIVE[:1], "long-poll": LIVE[1:]}
+        if transport not in known:
+            raise ValueError(f"transport= of a stream is one of {', '.join(known)}; not {transport!r}.")
+        request = self.http.build_request("GET", url, params=params)
+        reading = Reading(self._policy, offset, known[transport])
+        return Follow(self.http, request.url, headers or {}, reading, random.random)
 
     def operation(self, started: httpx2.Response | httpx2.URL | str) -> AsyncOperation:
         """The operation that a response started (202 with its Location), or the one at a URL.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from ..errors import ClientError
 from .aio import AsyncClient
 from .document import OperationState
+from .following import Follow
+from .items import Batch
 from .operation import AsyncOperation, Part
 from .reading import PAGE
 from .state import State
@@ -118,6 +120,23 @@ class States(_Iterating[State]):
         return self._watch.etag
 
 
+class Items(_Iterating[Any]):
+    """The items of one stream, by ``for``; everything else is as with ``Follow``."""
+
+    def __init__(self, portal: Portal, follow: Follow) -> None:
+        super().__init__(portal, follow)
+        self._follow = follow
+
+    @property
+    def offset(self) -> str:
+        """Behind the last batch of which every item was read."""
+        return self._follow.offset
+
+    def batches(self) -> _Iterating[Batch]:
+        """Batch by batch, each with the offset behind it."""
+        return _Iterating(self._portal, self._follow.batches())
+
+
 class Operation:
     """One operation of a server; made by ``Client.operation``. Raises what ``AsyncOperation`` does."""
 
@@ -214,6 +233,19 @@ class Client:
         """The states of ``url``, now and whenever it changes, by ``for``; see ``AsyncClient.watch``."""
         watch = self._client.watch(url, etag=etag, headers=headers, params=params, transport=transport)
         return States(self._portal, watch)
+
+    def follow(
+        self,
+        url: httpx2.URL | str,
+        *,
+        offset: str = "-1",
+        headers: Mapping[str, str] | None = None,
+        params: Any = None,
+        transport: str = "auto",
+    ) -> Items:
+        """Every item of the stream at ``url``, by ``for``; see ``AsyncClient.follow``."""
+        follow = self._client.follow(url, offset=offset, headers=headers, params=params, transport=transport)
+        return Items(self._portal, follow)
 
     def operation(self, started: httpx2.Response | httpx2.URL | str) -> Operation:
         """The operation that a response started, or the one at a URL."""
