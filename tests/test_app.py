@@ -136,7 +136,7 @@ def test_the_package_function_finds_the_current_instance() -> None:
     app.router.routes.append(Route("/announce", announce))
     live, other = Restive(app), Restive(starlette())
     heard: list[Any] = []
-    live._heard = heard.append  # type: ignore[method-assign,assignment]
+    live._look_again = heard.append  # type: ignore[method-assign,assignment]
     TestClient(app).get("/announce")
     assert [change.path for change in heard[0]] == ["/hello"]
     with pytest.raises(SettingError, match="call changed"):
