@@ -20,6 +20,7 @@ from .backends.port import Backend, Listener
 from .errors import BackendError
 from .http.invalidation import Change, decode, encode
 from .telemetry.lag import lag
+from .telemetry.tracing import carried, carrier, checked
 
 log = logging.getLogger("restive.announcements")
 
@@ -43,16 +44,26 @@ News = tuple[Change, ...] | Grown
 _paths = msgspec.json.Decoder(list[str])
 
 
-def pack(news: Iterable[Change] | Grown, node: bytes = NODE) -> bytes:
-    """The payload that announces ``news``."""
+def pack(news: Iterable[Change] | Grown, node: bytes = NODE, trace: str = "") -> bytes:
+    """The payload that announces ``news``; ``trace`` is the ``traceparent`` of what has caused it."""
     if isinstance(news, Grown):
         return node + b"+" + msgspec.json.encode(news.paths)
-    return node + b" " + encode(news)
+    mark = b"~%b " % trace.encode("ascii") if trace else b" "
+    return node + mark + encode(news)
+
+
+def trace_of(payload: bytes) -> dict[str, str] | None:
+    """The trace that a payload names, if it does."""
+    if payload[_MARK : _MARK + 1] != b"~":
+        return None
+    return checked({"traceparent": payload[_MARK + 1 :].partition(b" ")[0].decode("latin-1")})
 
 
 def unpack(payload: bytes) -> tuple[bytes, News]:
     """(node, news) of a payload. Raises ``ValueError`` for what is none."""
     node, kind, rest = payload[:_MARK], payload[_MARK : _MARK + 1], payload[_MARK + 1 :]
+    if kind == b"~":
+        _, kind, rest = rest.partition(b" ")
     if kind == b" ":
         return node, decode(rest)
     if kind != b"+":
@@ -110,10 +121,14 @@ class Outbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[Change, None] = {}
+        self._trace = ""
+        """Of the last of them that has one."""
 
     def put(self, backend: Backend, changes: Iterable[Change]) -> None:
         """Announce ``changes`` soon. A failure is logged."""
+        trace = (carrier() or {}).get("traceparent", "")
         with self._lock:
+            self._trace = trace or self._trace
             first = not self._waiting
             self._waiting.update(dict.fromkeys(changes))
         if first:
@@ -122,9 +137,10 @@ class Outbox:
     def _send(self, backend: Backend) -> None:
         with self._lock:
             changes, self._waiting = list(self._waiting), {}
+            trace, self._trace = self._trace, ""
         try:
             for start in range(0, len(changes), MOST):
-                _announce(backend, pack(changes[start : start + MOST]))
+                _announce(backend, pack(changes[start : start + MOST], trace=trace))
         except BackendError as error:
             log.error("An announcement did not reach other processes: %s", error)
 
@@ -192,4 +208,5 @@ class Subscription:
             log.warning("An announcement was not understood: %s", error)
             return
         if node != NODE:
-            self._heard(news)
+            with carried(trace_of(payload)):
+                self._heard(news)

@@ -10,11 +10,12 @@ import uvloop
 
 from restive.hub.hub import Hub
 from restive.settings import Settings
+from restive.telemetry.metrics import LONG_POLL
 from restive.transports.outlet import Outlet, Stalled, send_in_time
 
 
 def outlet() -> Outlet:
-    return Outlet(Hub(None, Settings(), state=lambda: None), "203.0.113.1")  # type: ignore[arg-type]
+    return Outlet(Hub(None, Settings(), state=lambda: None), "203.0.113.1", LONG_POLL)  # type: ignore[arg-type]
 
 
 async def test_a_send_that_suspends_goes_on_where_it_was() -> None:

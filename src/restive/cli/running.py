@@ -24,6 +24,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.logging import DefaultFormatter
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
+from ..telemetry import siblings
 from ..transports.files import FEW, Overflow, raise_limit, reserve
 
 __all__ = ["Config", "run"]
@@ -68,7 +69,8 @@ def run(config: Config) -> None:
     if config.should_reload:
         ChangeReload(config, target=uvicorn.Server(config).run, sockets=[config.bind_socket()]).run()
     elif config.workers > 1:
-        Workers(config, sockets=[config.bind_socket()]).run()
+        with siblings.shared():
+            Workers(config, sockets=[config.bind_socket()]).run()
     else:
         _run_one(config)
 

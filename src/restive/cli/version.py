@@ -7,7 +7,22 @@ from importlib import metadata
 
 import click
 
-PACKAGES = ("starlette", "fastapi", "uvicorn", "uvloop", "httpx2", "websockets", "msgspec")
+PACKAGES = (
+    "starlette",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "httpx2",
+    "websockets",
+    "msgspec",
+    "redis",
+    "nats-py",
+    "psycopg",
+    "celery",
+    "distributed",
+    "prometheus-client",
+    "opentelemetry-api",
+)
 
 
 @click.command()

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
-from ..backends.port import Backend
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
 from ..http.invalidation import Change
@@ -25,6 +24,7 @@ from ..hub.under_way import UnderWay
 from ..hub.watch import Sink, Watch
 from ..settings import UNWATCHABLE, Settings
 from ..telemetry.observation import Observation
+from ..telemetry.probing import Probed
 from ..transports.refusals import count
 from ..wire.frames import Limits
 from .cookies import CookieIndex
@@ -101,7 +101,7 @@ class Live(Protocol):
         ...
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> Probed:
         """The backend. Raises ``BackendError`` or ``SettingError`` where there can be none."""
         ...
 

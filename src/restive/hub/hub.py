@@ -112,7 +112,7 @@ class Hub:
         variants = [variant for resource in resources for variant in list(resource.variants)]
         yield metrics.resources, (), len(resources)
         yield metrics.renderings, (), len(variants)
-        yield metrics.watches, (), sum(len(variant.members) for variant in variants)
+        yield metrics.watches, (), sum(variant.members.count() for variant in variants)
         yield metrics.looks_waiting, (), len(self._gate)
         for name, count in Counter(each.traffic.name for each in list(self.connections)).items():
             yield metrics.clients, (name,), count

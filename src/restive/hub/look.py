@@ -76,12 +76,22 @@ class Look:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, timeout: float, tasks: set[asyncio.Task[None]]) -> None:
-        """Begin; after ``timeout`` seconds without a whole answer the look is cancelled."""
+    def start(
+        self,
+        timeout: float,
+        tasks: set[asyncio.Task[None]],
+        context: contextvars.Context | None = None,
+    ) -> None:
+        """Begin, in an empty context unless one is given.
+
+        After ``timeout`` seconds without a whole answer the look is cancelled.
+        """
         loop = asyncio.get_running_loop()
         self._complete = asyncio.Event()
         self._timer = loop.call_later(timeout, self._time_out)
-        self._task = loop.create_task(self._run(), context=contextvars.Context())
+        self._task = loop.create_task(
+            self._run(), context=contextvars.Context() if context is None else context
+        )
         tasks.add(self._task)
         self._task.add_done_callback(tasks.discard)
 

@@ -39,6 +39,13 @@ class Members:
             return chain.from_iterable(held.values())
         return iter(() if held is None else (held,))
 
+    def count(self) -> int:
+        """How many watches; may be asked on any thread."""
+        held = self._held
+        if isinstance(held, dict):
+            return sum(map(len, list(held.values())))
+        return held is not None
+
     def requests(self) -> list[RequestKey]:
         """Each request."""
         held = self._held

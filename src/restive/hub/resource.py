@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ..http.key import RequestKey
 from ..http.reuse import matches
 from ..http.sharing import shares
-from .variant import Kind, Variant
+from .kind import Kind
+from .variant import Variant
 from .watch import Watch
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..http.freshness import is_final, lifetime
 from ..http.invalidation import cache_groups
@@ -19,8 +18,9 @@ from ..http.key import RequestKey
 from ..http.reuse import Stored, store
 from ..http.sharing import per_watcher, shareable, shares, vary
 from ..http.validators import same
-from ..telemetry import metrics
+from ..telemetry.tracing import cause
 from .gate import ADDRESS
+from .kind import Kind
 from .look import Answer, Look
 from .members import Members
 from .push import Push
@@ -28,6 +28,7 @@ from .rendering import Rendering
 from .schedule import Due, Reason, Schedule
 from .verdict import Found, Later, Over, Verdict, judge, not_watchable
 from .watch import FINAL, End, Watch
+from .witness import Outcome, Witness
 
 if TYPE_CHECKING:
     from .resource import Resource
@@ -45,15 +46,6 @@ NO_NAMES: frozenset[bytes] = frozenset()
 NO_GROUPS: frozenset[str] = frozenset()
 
 
-class Kind(Enum):
-    """Why the members of a variant may share."""
-
-    REQUEST = "their requests are the same"
-    SHARED = "a shared cache could reuse the response without asking"
-    AUDIENCE = "the app says so and their own looks agreed"
-    SOLO = "they may not: there is one"
-
-
 class Variant:
     """Members by request, the current rendering, and when to look again."""
 
@@ -65,8 +57,10 @@ class Variant:
         "_on_wheel",
         "_queued",
         "_timer",
+        "_witness",
         "audience",
         "began",
+        "cause",
         "exemplar",
         "groups",
         "kind",
@@ -106,6 +100,9 @@ class Variant:
         self.looks = 0
         """Looks that have begun."""
         self._asked: RequestKey | None = None
+        self._witness: Witness | None = None
+        self.cause: Any = None
+        """The span that announced what the next look will see."""
 
     def __iter__(self) -> Iterator[Watch]:
         return iter(list(self.members))
@@ -181,6 +178,7 @@ class Variant:
         if self._look is not None:
             self._look.cancel()
             self._look = None
+            self._testify("moot")
             self.resource.hub.look_ended()
         self._release(None)
 
@@ -264,6 +262,7 @@ class Variant:
 
     def announce(self) -> None:
         """Something may have changed."""
+        self.cause = cause() or self.cause
         self.schedule.announce(self.resource.hub.now())
         self.arm()
 
@@ -327,7 +326,9 @@ class Variant:
         self._look = Look(
             hub.app, hub.scope_of(key, due.reason), hub.settings.max_representation, self._looked
         )
-        self._look.start(hub.settings.look_timeout, hub.tasks)
+        self._witness = Witness(self._begun, due.reason, key.path, self.cause)
+        self.cause = None
+        self._look.start(hub.settings.look_timeout, hub.tasks, self._witness.context)
 
     def _dissolve(self) -> None:
         """Everybody in an audience is looked for with their own request; those who agree join again."""
@@ -335,12 +336,12 @@ class Variant:
         self.resource.rehome(watch for watch in self if watch.key != asker)
 
     def _looked(self, answer: Answer) -> None:
-        hub, key, reason = self.resource.hub, self._asked, self._reason()
+        hub, key = self.resource.hub, self._asked
         self._look = None
         hub.look_ended()
         if key is None or key not in self.members:
             # Whose request it was has left; nobody else may be judged by its answer.
-            self._count(reason, "moot")
+            self._testify("moot")
             self._release(None)
             self.schedule.again(hub.now())
             self.arm()
@@ -349,25 +350,20 @@ class Variant:
             verdict: Verdict = not_watchable(self.resource.target)
         else:
             verdict = judge(answer, absent_is_state=hub.settings.absent == "wait", now=time.time())
-        before = self.rendering
         if isinstance(verdict, Later):
+            self._testify("failed")
             self._later(answer, verdict)
-            outcome = "failed"
         elif isinstance(verdict, Over):
+            self._testify("ended")
             self._over(key, answer, verdict)
-            outcome = "ended"
         else:
             self._found(key, answer, verdict)
-            outcome = "same" if self.rendering is before else "changed"
-        self._count(reason, outcome)
 
-    def _reason(self) -> Reason:
-        """Why the look was made that is under way."""
-        due = self.schedule.in_flight
-        return Reason.FIRST if due is None else due.reason
-
-    def _count(self, reason: Reason, outcome: str) -> None:
-        metrics.look_seconds.of(reason, outcome).observe(self.resource.hub.now() - self._begun)
+    def _testify(self, outcome: Outcome) -> None:
+        """The look under way has ended."""
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            witness.over(self.resource.hub.now(), outcome)
 
     def _later(self, answer: Answer, verdict: Later) -> None:
         hub = self.resource.hub
@@ -410,6 +406,7 @@ class Variant:
         if before is not None and rendering.fetch and not answer.whole:
             rendering.follows(before, announced=due is not None and due.reason is Reason.CHANGED)
         changed = before is None or not rendering.same_as(before)
+        self._testify("changed" if changed else "same")
         if changed:
             self.rendering = rendering
         if self.schedule.done(

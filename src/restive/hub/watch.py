@@ -36,15 +36,35 @@ class Sink(Protocol):
 class Batch(Protocol):
     """Some items of a stream, the same object for all who get them."""
 
-    items: Sequence[bytes]
-    """JSON texts, or pieces of a text or of bytes, as ``kind`` says."""
-    kind: Literal["json", "text", "bytes"]
-    offset: str
-    """Behind the last item."""
-    closed: bool
-    up_to_date: bool
-    forms: dict[Any, bytes]
-    """How it is written on each transport."""
+    @property
+    def items(self) -> Sequence[bytes]:
+        """JSON texts, or pieces of a text or of bytes, as ``kind`` says."""
+        ...
+
+    @property
+    def kind(self) -> Literal["json", "text", "bytes"]:
+        """What the items are."""
+        ...
+
+    @property
+    def offset(self) -> str:
+        """Behind the last item."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Nothing comes behind the last item, ever."""
+        ...
+
+    @property
+    def up_to_date(self) -> bool:
+        """Nothing was behind the last item when it was read."""
+        ...
+
+    @property
+    def forms(self) -> dict[Any, bytes]:
+        """How it is written on each transport."""
+        ...
 
 
 class State(NamedTuple):

@@ -189,7 +189,7 @@ class Bare(asyncio.Protocol):
             self._hub.flusher.add(self)
 
     def _skips(self, watch: Watch) -> None:
-        """Something is to be told again that was not yet: of a stream more of it, of a resource a newer state."""
+        """Something newer is to be told before the last was: of a resource a state, of a stream only more."""
         if watch.variant is not None and watch.end is None:
             self.traffic.skipped.value += 1
 

@@ -30,6 +30,8 @@ class Form(Protocol):
     """One way to write events on a response that stays open."""
 
     media_type: bytes
+    caching: bytes
+    """Its Cache-Control."""
     silence: bytes
     traffic: Traffic
 
@@ -109,6 +111,7 @@ class EventStream:
     """Server-sent events of one resource: ``data`` is the representation, ``id`` its tag."""
 
     media_type = b"text/event-stream; charset=utf-8"
+    caching = b"no-store"
     silence = sse.COMMENT
     traffic = SSE
 
@@ -156,6 +159,7 @@ class Lines:
     """NDJSON: the socket's objects, a line each; an empty line is silence."""
 
     media_type = b"application/x-ndjson"
+    caching = b"no-store"
     silence = b"\n"
     traffic = NDJSON
 
@@ -186,6 +190,9 @@ class ItemEventStream(EventStream):
 
     ``ahead`` are the intervals by which its cursor runs before the time, for a client that has this one.
     """
+
+    media_type = b"text/event-stream"
+    caching = b"no-store, no-cache"  # the latter is what the protocol's conformance suite asks for
 
     def __init__(self, ahead: int = 0) -> None:
         self._events: Callable[[Batch, str], bytes] = partial(_item_events, ahead=ahead)

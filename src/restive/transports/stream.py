@@ -92,7 +92,11 @@ class Stream:
         """The status line waits for the first outcome, so that a 404 is a 404."""
         settings, outlet = self._hub.settings, self._outlet
         events: list[tuple[Watch, Event]] = []
-        if await outlet.wait(settings.heartbeat):
+        until = self._hub.now() + settings.heartbeat
+        # What woke it may come to nothing yet: a stream's items before it is known that they may be read.
+        while not (events or outlet.gone or outlet.draining):
+            if not await outlet.wait(max(0.0, until - self._hub.now())):
+                break
             events = list(outlet.events())
         if outlet.gone:
             return
@@ -135,7 +139,7 @@ class Stream:
 
 def head(fields: Fields, form: Form, extra: Fields) -> Fields:
     """The fields of a stream whose first state has ``fields``."""
-    return merged(live_fields(fields, form.media_type), extra)
+    return merged(((b"cache-control", form.caching),), merged(live_fields(fields, form.media_type), extra))
 
 
 class _Unheard:

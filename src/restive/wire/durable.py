@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import sse
-
 __all__ = ["Kind", "control", "cursor_after", "data", "interval"]
 
 Kind = Literal["json", "text", "bytes"]
@@ -28,6 +26,7 @@ INTERVAL = 20
 JITTER = 180
 """Intervals by which a cursor runs ahead at most: 3,600 seconds."""
 
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _CURSOR = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -52,9 +51,9 @@ def data(kind: Kind, items: Sequence[bytes]) -> bytes:
     if not items:
         return b""
     if kind == "json":
-        return sse.event(b"[%b]" % b",".join(items), name="data")
+        return _event(b"data", b"[%b]" % b",".join(items))
     joined = b"".join(items)
-    return sse.event(joined if kind == "text" else b64encode(joined), name="data")
+    return _event(b"data", joined if kind == "text" else b64encode(joined))
 
 
 def control(offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
@@ -66,4 +65,10 @@ def control(offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> byte
         said["streamCursor"] = str(cursor)
     if up_to_date or closed:
         said["upToDate"] = True
-    return sse.event(msgspec.json.encode(said), name="control", id=offset)
+    return b"id: %b\n" % offset.encode() + _event(b"control", msgspec.json.encode(said))
+
+
+def _event(name: bytes, data: bytes) -> bytes:
+    """An event without the space behind the colon, as all servers of the protocol write it."""
+    lines = [b" " + line if line[:1] == b" " else line for line in _LINE_END.split(data)]
+    return b"event: %b\n%b\n" % (name, b"".join([b"data:%b\n" % line for line in lines]))
