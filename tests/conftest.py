@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 from scenarios.servers import FAST_PATH, ProcessServer, Serve, Spawn, ThreadServer
 from scenarios.watches import new_client
 
+pytest_plugins = ["engines.fixtures"]
+
 # Machines that run tests are busy: how long an example takes says nothing.
 settings.register_profile("restive", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("restive")
