@@ -31,6 +31,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .client import AsyncClient, Client
     from .operations import Operation, OperationFilter, Upload
+    from .streams import Stream
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ _LAZY = {
     "Client": "client",
     "Operation": "operations",
     "OperationFilter": "operations",
+    "Stream": "streams",
     "Upload": "operations",
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "RestiveError",
     "SettingError",
     "Settings",
+    "Stream",
     "TimedOut",
     "Unreachable",
     "Upload",

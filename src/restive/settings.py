@@ -67,6 +67,14 @@ class Settings:
     )
     announce_limit: int = _setting(100, "Most targets in one `POST /-/changed`.")
 
+    # What can be seen from outside
+    metrics: bool = _setting(
+        False, "Whether `/-/metrics` exists, for Prometheus; whoever may reach it may read it."
+    )
+    metrics_token: str | None = _setting(
+        None, "Bearer token of `/-/metrics`, which exists with it too.", secret=True
+    )
+
     # When to look (design 1.3, 2.2, 2.4), in seconds
     settle: float = _setting(1.0, "Seconds after the last announcement at which one more look is made.")
     recheck: float = _setting(
@@ -155,6 +163,15 @@ class Settings:
     )
     retry: float = _setting(1.5, "Seconds after which clients reconnect when the server drains, jittered.")
 
+    # Streams (design 3)
+    max_append: int = _setting(8 * 1024**2, "Bytes of the body of one append to a stream.")
+    max_append_items: int = _setting(10_000, "Messages in one append to a stream of JSON.")
+    max_append_depth: int = _setting(64, "Levels of arrays and objects in one message of a stream of JSON.")
+    stream_page: int = _setting(1_000, "Items in one answer to a reader of a stream; of large ones fewer.")
+    stream_producers: int = _setting(
+        1_000, "Producers that each stream remembers; who was silent for longest is forgotten first."
+    )
+
     # Operations (design 4.4)
     max_upload: int = _setting(10 * 1024**3, "Bytes of one submission's body.")
     report_interval: float = _setting(0.1, "Seconds between two stored reports of one operation.")
@@ -208,6 +225,10 @@ class Settings:
                 raise SettingError(f"{f.name}= takes a number that is not negative, not {value!r}.")
             if str(f.type).startswith("Collection") and isinstance(value, str):
                 raise SettingError(f"{f.name}= takes a list of strings: write [{value!r}].")
+        if not isinstance(self.metrics, bool):
+            raise SettingError(f"metrics= takes True or False, not {self.metrics!r}.")
+        if self.metrics_token is not None and not self.metrics_token:
+            raise SettingError("metrics_token= is empty: leave it away, or give a token.")
         if not self.prefix.startswith("/") or self.prefix.endswith("/"):
             raise SettingError(
                 f"prefix= is a path that starts with / and does not end with it, not {self.prefix!r}."
