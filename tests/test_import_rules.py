@@ -16,15 +16,24 @@ SHARED = {"errors", "settings"}
 MAY = {
     "http": {"errors"},
     "wire": {"errors"},
-    "hub": {"http", "wire", *SHARED},
-    "transports": {"http", "hub", "wire", *SHARED},
-    "door": {"http", "hub", "transports", "wire", *SHARED},
-    "operations": {"http", "hub", "backends", *SHARED},
+    "hub": {"http", "telemetry", "wire", *SHARED},
+    "transports": {"http", "hub", "telemetry", "wire", *SHARED},
+    "door": {"http", "hub", "telemetry", "transports", "wire", *SHARED},
+    "operations": {"streams", "http", "hub", "backends", "telemetry", *SHARED},
+    "streams": {"http", "hub", "backends", "telemetry", "wire", *SHARED},
     "backends": SHARED,
+    "telemetry": {"backends", *SHARED},
     "client": {"wire", "errors"},
     "testing": {"backends", *SHARED},
 }
-ADAPTERS = {"memory", "sqlite", "sqlite_commits", "sqlite_file", "sqlite_schema", "sqlite_steps"}
+ADAPTERS = {
+    "memory": {"memory"},
+    "sqlite": {"sqlite", "sqlite_commits", "sqlite_file", "sqlite_schema", "sqlite_steps"},
+    "redis": {"redis"},
+    "nats": {"nats"},
+    "postgres": {"postgres"},
+}
+"""The modules and packages of each adapter, in ``restive.backends``."""
 
 
 def imports_of(file: Path) -> set[tuple[str, ...]]:
@@ -54,27 +63,35 @@ def test_packages_import_only_what_they_may(package: str) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("package", ["operations", "door", "hub"])
+def adapter_of(module: tuple[str, ...]) -> str | None:
+    """The adapter to which a module of ours belongs."""
+    inside = module[1] if module[:1] == ("backends",) and module[1:] else ""
+    return next((adapter for adapter, modules in ADAPTERS.items() if inside in modules), None)
+
+
+@pytest.mark.parametrize(
+    "package", ["operations", "streams", "door", "hub", "telemetry", "transports", "testing"]
+)
 def test_nobody_knows_a_backend_by_name(package: str) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert not [m for m in imports_of(file) if m[:1] == ("backends",) and m[1:2] and m[1] in ADAPTERS]
+        assert not [module for module in imports_of(file) if adapter_of(module)]
 
 
-def test_import_restive_loads_no_extra() -> None:
+def test_adapters_know_nothing_of_each_other() -> None:
+    for file in (ROOT / "backends").rglob("*.py"):
+        own = adapter_of(file.relative_to(ROOT).with_suffix("").parts)
+        found = {adapter_of(module) for module in imports_of(file)} - {None, own}
+        assert not found or file == ROOT / "backends" / "__init__.py", f"{file} imports {found}"
+
+
+@pytest.mark.parametrize("modules", ["restive", "restive.testing", "restive.backends.memory"])
+def test_import_restive_loads_no_extra(modules: str) -> None:
     heavy = [
-        "uvicorn",
-        "httpx2",
-        "httpx",
-        "websockets",
-        "click",
-        "rich",
-        "fastapi",
-        "redis",
-        "nats",
-        "celery",
-        "sqlite3",
+        *("uvicorn", "httpx2", "httpx", "websockets", "click", "rich", "fastapi", "sqlite3"),
+        *("redis", "nats", "psycopg", "psycopg_pool", "celery", "distributed"),
+        *("prometheus_client", "opentelemetry"),
     ]
-    code = f"import sys, restive; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, {modules}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

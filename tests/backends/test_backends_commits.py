@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from backend_processes import eventually
 
-from restive.backends.port import Append, Save, Step
+from restive.backends.port import Announce, Append, Save, Step
 from restive.backends.sqlite_commits import GroupCommit
 from restive.backends.sqlite_file import SqliteFile
-from restive.backends.sqlite_steps import Announce, Result, do_all
+from restive.backends.sqlite_steps import Result, do_all
 from restive.errors import BackendUnavailable, Conflict
 
 
@@ -49,7 +49,7 @@ class Commits:
         self.hook: Callable[[], None] = lambda: None
         self.threads = ThreadPoolExecutor(16)
 
-    def do(self, db: sqlite3.Connection, steps: Sequence[Step | Announce]) -> list[Result]:
+    def do(self, db: sqlite3.Connection, steps: Sequence[Step]) -> list[Result]:
         if any(isinstance(step, Save) and step.name == "stop" for step in steps):
             self.stopped.set()
             assert self.go.wait(10)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
+import time
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import pytest
 
 from restive.backends.limits import check_steps
 from restive.backends.memory import MemoryBackend
-from restive.backends.port import Delete, Page, Record, Save, Step
+from restive.backends.port import Announce, Append, Delete, Page, Record, Save, Step, Trimmed
 from restive.backends.sqlite import SqliteBackend
 from restive.errors import Conflict
 from restive.testing import BACKEND_CHECKS, BackendBroken, check_backend, run_check
@@ -49,8 +53,8 @@ class LastWriterWins(MemoryBackend):
 
 
 class NeverClosed(MemoryBackend):
-    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
-        return super().append(stream, items)
+    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False, **options: Any) -> str:
+        return super().append(stream, items, **options)
 
 
 class OneOffTheEnd(MemoryBackend):
@@ -119,6 +123,110 @@ class Unguarded(MemoryBackend):
         return super().apply([Save(s.name, s.value, None) if isinstance(s, Save) else s for s in steps])
 
 
+class Careless(MemoryBackend):
+    """Appends wherever the stream ends."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        return super().apply([replace(s, after=None) if isinstance(s, Append) else s for s in steps])
+
+
+class ChecksFirst(MemoryBackend):
+    """Asks where the stream ends, and appends a moment later."""
+
+    def append(self, stream: str, items: Sequence[bytes], *, after: str | None = None, **options: Any) -> str:
+        try:
+            end = self.read(stream, limit=10**6).next
+        except KeyError:
+            end = ""
+        if after not in (None, end):
+            raise Conflict("elsewhere")
+        time.sleep(0.001)
+        return super().append(stream, items, **options)
+
+
+class Hoarder(MemoryBackend):
+    """Drops nothing."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        check_steps(steps)
+        return super().apply([replace(s, keep=0) if isinstance(s, Append) else s for s in steps])
+
+
+class Skipping(MemoryBackend):
+    """Goes on at the oldest that is kept and says nothing of the rest."""
+
+    def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
+        try:
+            return super().read(stream, after, limit)
+        except Trimmed:
+            return super().read(stream, "", limit)
+
+
+class Greedy(MemoryBackend):
+    """Keeps one too few."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        check_steps(steps)
+        return super().apply(
+            [replace(s, keep=s.keep - (s.keep > 1)) if isinstance(s, Append) else s for s in steps]
+        )
+
+
+class Premature(MemoryBackend):
+    """Announces before the rest of the batch is done."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        check_steps(steps)
+        early = [step for step in steps if isinstance(step, Announce)]
+        super().apply(early)
+        time.sleep(0.001)
+        done = iter(super().apply([step for step in steps if not isinstance(step, Announce)]))
+        return [None if isinstance(step, Announce) else next(done) for step in steps]
+
+
+class OldVersions(MemoryBackend):
+    """Counts the versions of each record, from 1 again after it was deleted."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        done: list[int | str | None] = []
+        for step in steps:
+            if isinstance(step, Save) and self.load(step.name) is None:
+                self._version = 0
+            done += super().apply([step])
+        return done
+
+
+class Wildcard(MemoryBackend):
+    """Deletes as a glob does."""
+
+    def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
+        found = {
+            step.name: fnmatch.filter(self._names, step.name) for step in steps if isinstance(step, Delete)
+        }
+        super().apply([Delete(name) for names in found.values() for name in names])
+        return super().apply(steps)
+
+
+class Folding(MemoryBackend):
+    """Sees one name in those that look the same."""
+
+    def load(self, name: str) -> Record | None:
+        return super().load(unicodedata.normalize("NFC", name) if len(name) < 9 else name)
+
+
+class Mortal(MemoryBackend):
+    """Is not to be used after it was closed."""
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
+
+    def load(self, name: str) -> Record | None:
+        if self.__dict__.get("closed"):
+            raise RuntimeError("closed")
+        return super().load(name)
+
+
 class OneByOne(MemoryBackend):
     """What an adapter may be whose engine has no transactions."""
 
@@ -146,10 +254,28 @@ def test_an_adapter_without_transactions_conforms():
         (Stubborn, "batches-nothing_after_a_conflict"),
         (Hasty, "batches-in_order"),
         (Unguarded, "batches-nothing_after_a_conflict"),
+        (Careless, "conditional-after_anything_else"),
+        (Careless, "conditional-after_in_a_batch"),
+        (Careless, "conditional-one_of_many"),
+        (ChecksFirst, "conditional-one_of_many"),
+        (ChecksFirst, "conditional-folds"),
+        (Hoarder, "keep-newest_stay"),
+        (Hoarder, "keep-more_than_is_kept"),
+        (Skipping, "keep-offsets_of_what_is_kept"),
+        (Skipping, "keep-slow_readers"),
+        (Greedy, "keep-newest_stay"),
+        (Premature, "batches-heard_when_it_can_be_read"),
+        (Premature, "batches-not_announced_after_a_conflict"),
+        (OldVersions, "records-deleted_and_made_again"),
+        (OldVersions, "records-made_again_in_a_batch"),
+        (Wildcard, "names-names_deleted"),
+        (Folding, "names-names"),
+        (Mortal, "closing-any_call_opens"),
+        (Mortal, "closing-close_while_others_call"),
     ],
 )
 def test_the_suite_notices(broken: type[MemoryBackend], check: str):
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, RuntimeError)):
         run_check(check, lambda store: broken(name=store))
 
 
@@ -168,5 +294,5 @@ def test_the_verdict_says_where_an_unexpected_error_came_from():
     def factory(store: str) -> MemoryBackend:
         raise ZeroDivisionError(store)
 
-    with pytest.raises(BackendBroken, match=r"ZeroDivisionError: records-names-0 \(.*conformance"):
+    with pytest.raises(BackendBroken, match=r"ZeroDivisionError: names-names-0 \(.*conformance"):
         check_backend(factory)

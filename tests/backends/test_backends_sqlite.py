@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends.backend_processes import PATIENCE, eventually, run, start
-from restive.backends.port import LOST, Delete, Drop
+from restive.backends.port import LOST, Announce, Delete, Drop, Record, Save, Trimmed
 from restive.backends.sqlite import SqliteBackend, missed
 from restive.backends.sqlite_steps import KEPT, PRUNE_EVERY
 from restive.errors import Conflict
@@ -74,6 +74,64 @@ def test_only_what_may_be_lost_is_not_flushed(backend: SqliteBackend):
     ):
         call()
         assert backend._file._writer.synced is flushed
+
+
+def as_version_1(path: Path) -> None:
+    """The file as Restive made it before streams could drop their oldest items."""
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE streams DROP COLUMN start")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+@pytest.mark.parametrize("call", ["read", "append"])
+def test_a_file_of_an_older_restive_is_made_into_one_of_now(backend: SqliteBackend, path: Path, call: str):
+    ends = [backend.append("s", [b"%d" % n]) for n in range(3)]
+    version = backend.save("r", b"old", version=0)
+    backend.close()
+    as_version_1(path)
+    if call == "append":
+        ends.append(backend.append("s", [b"3"] * 100, after=ends[-1], keep=1))
+        with pytest.raises(Trimmed):
+            backend.read("s", ends[0])
+    assert backend.read("s", ends[-1]).up_to_date
+    assert backend.load("r") == Record("r", b"old", version)
+    assert backend.read("s").items[:1] == ((b"0",) if call == "read" else (b"3",))
+
+
+def test_processes_that_meet_an_older_file_at_once_agree(backend: SqliteBackend, path: Path):
+    backend.append("s", [b"old"])
+    backend.close()
+    as_version_1(path)
+    script = """
+        b = SqliteBackend(path, name="app")
+        say("ready")
+        sys.stdin.readline()
+        b.append("s", [b"new"], keep=10)
+        """
+    processes = [start(script, path) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.communicate("go\n", timeout=PATIENCE)
+        assert process.returncode == 0
+    assert read_all(backend, "s") == [b"old", b"new", b"new", b"new"]
+
+
+def test_what_a_batch_announces_is_heard_at_once_in_its_own_process(path: Path):
+    backend, ear = SqliteBackend(path, name="app", interval=3600), Ear()
+    backend.listen(ear)
+    backend.apply([Save("r", b"", None), Announce(b"heard")])
+    assert ear.until(b"heard") == [b"heard"]
+    backend.close()
+
+
+def test_what_is_trimmed_leaves_the_file(backend: SqliteBackend):
+    for _ in range(100):
+        backend.append("s", [bytes(1000)] * 10, keep=20)
+    with backend._file.reading() as db:
+        (count,) = db.execute("SELECT count(*) FROM items").fetchone()
+    assert 20 <= count == len(read_all(backend, "s")) <= 22
 
 
 def test_apps_that_share_a_file_do_not_meet(backend: SqliteBackend, path: Path):
@@ -374,7 +432,7 @@ def test_versions_of_a_wiped_store_fit_nothing(backend: SqliteBackend, path: Pat
     for file in path.parent.iterdir():
         file.unlink()
     new = backend.save("r", b"new", version=0)
-    assert new not in old
+    assert new > max(old)
     for version in old:
         with pytest.raises(Conflict):
             backend.save("r", b"x", version=version)

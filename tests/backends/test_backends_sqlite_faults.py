@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backends.backend_processes import PATIENCE, eventually, run, start
-from restive.backends.port import LOST
+from restive.backends.port import LOST, Announce
 from restive.backends.sqlite import SqliteBackend
 from restive.backends.sqlite_schema import APPLICATION, VERSION
 from restive.errors import BackendUnavailable
@@ -35,6 +35,8 @@ def every_call(backend: SqliteBackend):
         lambda: backend.save("r", b"x", version=0),
         lambda: backend.delete("r"),
         lambda: backend.scan(""),
+        lambda: backend.apply([Announce(b"x")]),
+        backend.probe,
     ]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .port import Append, Drop, Save, Step
+from .port import Announce, Append, Delete, Drop, Save, Step
 
 __all__ = [
     "MAX_NAME",
@@ -18,6 +18,7 @@ __all__ = [
     "check_prefix",
     "check_steps",
     "check_value",
+    "kept_from",
     "successor",
     "take",
 ]
@@ -59,11 +60,25 @@ def check_value(*values: bytes) -> None:
 def check_steps(steps: Sequence[Step]) -> None:
     """Refuse a batch of which any step would be refused by itself."""
     for step in steps:
-        check_name(step.stream if isinstance(step, Append | Drop) else step.name)
-        if isinstance(step, Append):
-            check_value(*step.items)
-        elif isinstance(step, Save):
-            check_value(step.value)
+        match step:
+            case Append():
+                check_name(step.stream)
+                check_value(*step.items)
+                _check_keep(step.keep)
+            case Drop():
+                check_name(step.stream)
+            case Save():
+                check_name(step.name)
+                check_value(step.value)
+            case Delete():
+                check_name(step.name)
+            case Announce():
+                check_value(step.payload)
+
+
+def _check_keep(keep: int) -> None:
+    if keep < 0:
+        raise ValueError(f"keep= is a number of items, or 0 for all of them, not {keep}.")
 
 
 def check_limit(limit: int) -> None:
@@ -79,6 +94,20 @@ def take(items: Sequence[bytes], room: int = PAGE_BYTES) -> int:
         if room < 0 and count:
             return count
     return len(items)
+
+
+SPARE = 256
+"""Items beyond those to keep that a stream may hold, at most, before the oldest are dropped together."""
+
+
+def kept_from(start: int, end: int, keep: int) -> int:
+    """From which position on a stream is kept that now goes from ``start`` to ``end``.
+
+    Dropping item by item costs more than the append; so a few more stay until they go together.
+    """
+    if not keep or end - start <= keep + min(keep // 8, SPARE):
+        return start
+    return end - keep
 
 
 def successor(prefix: str) -> str | None:

@@ -17,27 +17,49 @@ from typing import ClassVar
 from restive.errors import Conflict
 
 from . import forks, offsets
-from .limits import check_limit, check_name, check_prefix, check_steps, check_value, successor, take
-from .port import Append, Delete, Drop, Listener, Page, Record, Save, Step
+from .limits import check_limit, check_name, check_prefix, check_steps, kept_from, successor, take
+from .port import Announce, Append, Delete, Drop, Listener, Page, Record, Save, Step
 
 __all__ = ["MemoryBackend"]
 
 _log = logging.getLogger("restive.backends")
 
 
+_Undo = Callable[[], object]
+
+
 @dataclass(slots=True)
 class _Stream:
     epoch: str = field(default_factory=offsets.new_epoch)
+    start: int = 0
+    """Items that were dropped before those in ``items``."""
     items: list[bytes] = field(default_factory=list)
     closed: bool = False
 
-    def shorten(self, length: int) -> None:
-        """Undo an append."""
+    @property
+    def end(self) -> int:
+        return self.start + len(self.items)
+
+    @property
+    def end_offset(self) -> str:
+        return offsets.encode(self.epoch, self.end)
+
+    def append(self, items: Sequence[bytes], *, close: bool, keep: int) -> _Undo:
+        """Returns what undoes it."""
+        length = len(self.items)
+        self.items.extend(map(bytes, items))
+        self.closed = close
+        surplus = kept_from(self.start, self.end, keep) - self.start
+        dropped = self.items[:surplus]
+        del self.items[:surplus]
+        self.start += surplus
+        return partial(self._restore, length, dropped)
+
+    def _restore(self, length: int, dropped: list[bytes]) -> None:
+        self.items[:0] = dropped
+        self.start -= len(dropped)
         del self.items[length:]
         self.closed = False
-
-
-_Undo = Callable[[], object]
 
 
 class MemoryBackend:
@@ -67,7 +89,9 @@ class MemoryBackend:
 
     def announce(self, payload: bytes) -> None:
         """Call every listener with ``payload``, now and in this thread."""
-        check_value(payload)
+        self.apply([Announce(payload)])
+
+    def _deliver(self, payload: bytes) -> None:
         with self._lock:
             listeners = tuple(self._listeners.values())
         for listener in listeners:
@@ -88,27 +112,34 @@ class MemoryBackend:
 
         return stop
 
-    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
-        """Append atomically and return the offset behind the last item. Raises Conflict when it is closed."""
-        (end,) = self.apply([Append(stream, items, close)])
+    def append(
+        self,
+        stream: str,
+        items: Sequence[bytes],
+        *,
+        close: bool = False,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> str:
+        """Append atomically and return the offset behind the last item. Raises Conflict."""
+        (end,) = self.apply([Append(stream, items, close, after, keep)])
         assert isinstance(end, str)
         return end
 
     def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
-        """Items after an offset. Raises KeyError for no such stream, ValueError for an offset not its own."""
+        """Items after an offset. Raises KeyError, Trimmed, ValueError for another stream's offset."""
         check_name(stream)
         check_limit(limit)
         with self._lock:
             found = self._streams[stream]
-            length = len(found.items)
-            start = offsets.position(after, epoch=found.epoch, length=length)
-            items = found.items[start : start + limit]
+            start = offsets.position(after, epoch=found.epoch, length=found.end, start=found.start)
+            items = found.items[start - found.start : start - found.start + limit]
             end = start + take(items)
             return Page(
                 items=tuple(items[: end - start]),
                 next=offsets.encode(found.epoch, end),
-                closed=found.closed and end == length,
-                up_to_date=end == length,
+                closed=found.closed and end == found.end,
+                up_to_date=end == found.end,
             )
 
     def drop(self, stream: str) -> None:
@@ -132,16 +163,20 @@ class MemoryBackend:
         self.apply([Delete(name)])
 
     def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:  # noqa: ARG002
-        """Do all of the steps, or on a Conflict none; what each returned."""
+        """Do all of the steps, or on a Conflict none; what each returned. Then listeners are called."""
         check_steps(steps)
         undo: list[_Undo] = []
         with self._lock:
             try:
-                return [self._do(step, undo) for step in steps]
+                results = [self._do(step, undo) for step in steps]
             except Conflict:
                 for back in reversed(undo):
                     back()
                 raise
+        for step in steps:
+            if isinstance(step, Announce):
+                self._deliver(step.payload)
+        return results
 
     def _do(self, step: Step, undo: list[_Undo]) -> int | str | None:
         match step:
@@ -164,15 +199,15 @@ class MemoryBackend:
 
     def _append(self, step: Append, undo: list[_Undo]) -> str:
         found = self._streams.get(step.stream)
+        if step.after is not None and step.after != (found.end_offset if found else ""):
+            raise Conflict(f"The stream {step.stream!r} does not end at that offset.")
         if found is None:
             found = self._streams[step.stream] = _Stream()
             undo.append(partial(self._streams.pop, step.stream))
         if found.closed:
             raise Conflict(f"The stream {step.stream!r} is closed.")
-        undo.append(partial(found.shorten, len(found.items)))
-        found.items.extend(map(bytes, step.items))
-        found.closed = step.close
-        return offsets.encode(found.epoch, len(found.items))
+        undo.append(found.append(step.items, close=step.close, keep=step.keep))
+        return found.end_offset
 
     def _current(self, name: str, version: int | None) -> int:
         """The version of a record, 0 where there is none. Raises Conflict where it is not ``version``."""
@@ -205,6 +240,9 @@ class MemoryBackend:
             last = bisect_left(self._names, min(bounds)) if bounds else len(self._names)
             names = self._names[max(first, last - limit) : max(first, last)]
             return [self._records[name] for name in reversed(names)]
+
+    def probe(self) -> None:
+        """It is alive as long as its process is."""
 
     def close(self) -> None:
         """Forget everything; listeners are called no more."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import secrets
 
+from .port import Trimmed
+
 __all__ = ["encode", "new_epoch", "position"]
 
 _DIGITS = 16
@@ -25,10 +27,13 @@ def encode(epoch: str, position: int) -> str:
     return f"{epoch}_{position:0{_DIGITS}d}"
 
 
-def position(offset: str, *, epoch: str, length: int) -> int:
-    """How many items lie before ``offset``; "" is the start. Raises ValueError for another stream's."""
+def position(offset: str, *, epoch: str, length: int, start: int = 0) -> int:
+    """How many items were ever before ``offset``, of which the first ``start`` are kept no more.
+
+    "" is the oldest that is kept. Raises Trimmed for an offset before it, ValueError for another stream's.
+    """
     if not offset:
-        return 0
+        return start
     match = _FORM.fullmatch(offset)
     if match is None:
         raise ValueError("This is no offset of a stream.")
@@ -36,4 +41,6 @@ def position(offset: str, *, epoch: str, length: int) -> int:
         raise ValueError("This offset belongs to a stream that was deleted or wiped.")
     if int(match[2]) > length:
         raise ValueError("This offset lies behind the end of the stream.")
+    if int(match[2]) < start:
+        raise Trimmed("Items behind this offset are kept no more.")
     return int(match[2])

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from . import forks, offsets
-from .limits import PAGE_BYTES, check_limit, check_name, check_prefix, check_steps, check_value, successor
+from .limits import PAGE_BYTES, check_limit, check_name, check_prefix, check_steps, successor
 from .listening import Listening, Poll
-from .port import LOST, Append, Delete, Drop, Listener, Page, Record, Save, Step
+from .port import LOST, Announce, Append, Delete, Drop, Listener, Page, Record, Save, Step
 from .sqlite_commits import GroupCommit
 from .sqlite_file import SqliteFile
-from .sqlite_steps import Announce, do_all, find_stream
+from .sqlite_steps import do_all, find_stream
 
 __all__ = ["SqliteBackend"]
 
@@ -48,9 +48,7 @@ class SqliteBackend:
 
     def announce(self, payload: bytes) -> None:
         """Tell every listener of every process."""
-        check_value(payload)
-        self._commits.apply([Announce(payload)], synced=False)
-        self._listening.wake()
+        self.apply([Announce(payload)], durable=False)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` from a thread with each payload until the returned function is called."""
@@ -59,14 +57,22 @@ class SqliteBackend:
     def _follow(self) -> Poll:
         return _Announcements(self._file, self.name).poll
 
-    def append(self, stream: str, items: Sequence[bytes], *, close: bool = False) -> str:
-        """Append atomically and return the offset behind the last item. Raises Conflict when it is closed."""
-        (end,) = self.apply([Append(stream, items, close)])
+    def append(
+        self,
+        stream: str,
+        items: Sequence[bytes],
+        *,
+        close: bool = False,
+        after: str | None = None,
+        keep: int = 0,
+    ) -> str:
+        """Append atomically and return the offset behind the last item. Raises Conflict."""
+        (end,) = self.apply([Append(stream, items, close, after, keep)])
         assert isinstance(end, str)
         return end
 
     def read(self, stream: str, after: str = "", limit: int = 1000) -> Page:
-        """Items after an offset. Raises KeyError for no such stream, ValueError for an offset not its own."""
+        """Items after an offset. Raises KeyError, Trimmed, ValueError for another stream's offset."""
         check_name(stream)
         check_limit(limit)
         with self._file.reading() as db:
@@ -74,12 +80,12 @@ class SqliteBackend:
             found = find_stream(db, self.name, stream)
             if found is None:
                 raise KeyError(stream)
-            key, epoch, length, closed = found
-            start = offsets.position(after, epoch=epoch, length=length)
-            items = _items(db, key, start, limit)
+            start = offsets.position(after, epoch=found.epoch, length=found.length, start=found.start)
+            items = _items(db, found.key, start, limit)
         end = start + len(items)
-        at_end = end == length
-        return Page(items, offsets.encode(epoch, end), closed=bool(closed) and at_end, up_to_date=at_end)
+        at_end = end == found.length
+        closed = bool(found.closed) and at_end
+        return Page(items, offsets.encode(found.epoch, end), closed=closed, up_to_date=at_end)
 
     def drop(self, stream: str) -> None:
         """Delete a stream; no error where there is none."""
@@ -106,7 +112,10 @@ class SqliteBackend:
     def apply(self, steps: Sequence[Step], *, durable: bool = True) -> list[int | str | None]:
         """Do all of the steps, or on a Conflict none; what each returned. One flush for all."""
         check_steps(steps)
-        return self._commits.apply(steps, synced=durable)
+        results = self._commits.apply(steps, synced=durable)
+        if any(isinstance(step, Announce) for step in steps):
+            self._listening.wake()
+        return results
 
     def scan(self, prefix: str, *, before: str | None = None, limit: int = 100) -> list[Record]:
         """Records whose name starts with ``prefix``, names descending, only those below ``before``."""
@@ -122,6 +131,11 @@ class SqliteBackend:
         with self._file.reading() as db:
             rows = db.execute(statement + " ORDER BY name DESC LIMIT ?", (*values, limit)).fetchall()
         return [Record(*row) for row in rows]
+
+    def probe(self) -> None:
+        """Read from the file. Raises BackendUnavailable."""
+        with self._file.reading() as db:
+            db.execute("SELECT count(*) FROM sqlite_sequence").fetchone()
 
     def close(self) -> None:
         """Close the file; listeners are called no more. The next call opens it anew."""

@@ -16,11 +16,11 @@ from restive.errors import BackendUnavailable, Conflict
 
 from .port import Step
 from .sqlite_file import SqliteFile
-from .sqlite_steps import Announce, Result
+from .sqlite_steps import Result
 
 __all__ = ["GroupCommit"]
 
-Do = Callable[[sqlite3.Connection, Sequence[Step | Announce]], list[Result]]
+Do = Callable[[sqlite3.Connection, Sequence[Step]], list[Result]]
 
 
 class _Batch:
@@ -28,7 +28,7 @@ class _Batch:
 
     __slots__ = ("error", "leads", "over", "results", "steps", "synced", "woken")
 
-    def __init__(self, steps: Sequence[Step | Announce], synced: bool) -> None:
+    def __init__(self, steps: Sequence[Step], synced: bool) -> None:
         self.steps, self.synced = steps, synced
         self.results: list[Result] = []
         self.error: Exception | None = None
@@ -68,7 +68,7 @@ class GroupCommit:
         self._waiting: list[_Batch] = []
         self._led = False
 
-    def apply(self, steps: Sequence[Step | Announce], *, synced: bool = True) -> list[Result]:
+    def apply(self, steps: Sequence[Step], *, synced: bool = True) -> list[Result]:
         """Do all of the steps, or none; what each returned. Raises Conflict and BackendUnavailable.
 
         On return they are on disk, or with ``synced=False`` at least in order.

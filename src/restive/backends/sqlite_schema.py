@@ -17,7 +17,7 @@ __all__ = ["APPLICATION", "VERSION", "prepare"]
 APPLICATION = 0x52737476
 """``Rstv``, the application id in the header of the file."""
 
-VERSION = 1
+VERSION = 2
 
 # AUTOINCREMENT: a number that was given is never given again, whatever is deleted. So a version of
 # a deleted record fits no later one, and a listener sees from a gap that announcements were pruned.
@@ -26,7 +26,8 @@ _TABLES = (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, payload BLOB NOT NULL)""",
     """CREATE TABLE streams (
         id INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, name TEXT NOT NULL, epoch TEXT NOT NULL,
-        length INTEGER NOT NULL, closed INTEGER NOT NULL, UNIQUE (app, name))""",
+        length INTEGER NOT NULL, closed INTEGER NOT NULL, start INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (app, name))""",
     """CREATE TABLE items (
         stream INTEGER NOT NULL, position INTEGER NOT NULL, item BLOB NOT NULL,
         PRIMARY KEY (stream, position))""",
@@ -34,6 +35,9 @@ _TABLES = (
         version INTEGER PRIMARY KEY AUTOINCREMENT, app TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
         UNIQUE (app, name))""",
 )
+
+_UPGRADES = {1: "ALTER TABLE streams ADD COLUMN start INTEGER NOT NULL DEFAULT 0"}
+"""What makes a file of the version after out of one of this version."""
 
 
 def prepare(connection: sqlite3.Connection, file: str, *, deadline: float) -> None:
@@ -87,18 +91,26 @@ def _write_ahead(connection: sqlite3.Connection, file: str, deadline: float) -> 
 
 
 def _create(connection: sqlite3.Connection, file: str) -> None:
-    """Make the tables, unless another process was first.
-
-    Numbers start anywhere, so that those of a wiped file are not met again in its successor.
-    """
+    """Make the tables, or what is new in them, unless another process was first."""
     connection.execute("BEGIN IMMEDIATE")
     _check(connection, file)
-    if _header(connection) != (APPLICATION, VERSION):
-        for table in _TABLES:
-            connection.execute(table)
-        for name in ("announcements", "records"):
-            start = secrets.randbelow(2**48)
-            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, start))
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    application, version = _header(connection)
+    if application == APPLICATION:
+        for old in range(version, VERSION):
+            connection.execute(_UPGRADES[old])
+    else:
+        _make_tables(connection)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Numbers start so that those of a wiped file are not met again in its successor.
+
+    Those of announcements anywhere; versions of records at the time in microseconds, so that they grow.
+    """
+    for table in _TABLES:
+        connection.execute(table)
+    starts = {"announcements": secrets.randbelow(2**48), "records": time.time_ns() // 1000}
+    connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", starts.items())

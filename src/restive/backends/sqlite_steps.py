@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from restive.errors import Conflict
 
 from . import offsets
-from .port import Append, Delete, Drop, Save, Step
+from .limits import kept_from
+from .port import Announce, Append, Delete, Drop, Save, Step
 
-__all__ = ["KEPT", "PRUNE_EVERY", "Announce", "Result", "do_all", "find_stream"]
+__all__ = ["KEPT", "PRUNE_EVERY", "Result", "Stream", "do_all", "find_stream"]
 
 KEPT = 10_000
 """Announcements that are kept; who is further behind gets LOST."""
@@ -29,14 +29,19 @@ TOGETHER = 100
 Result = int | str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """As ``Backend.announce``."""
+class Stream(NamedTuple):
+    """The row of a stream."""
 
-    payload: bytes
+    key: int
+    epoch: str
+    length: int
+    """Items that it ever had."""
+    closed: int
+    start: int
+    """How many of them, the oldest, are kept no more."""
 
 
-def do_all(db: sqlite3.Connection, app: str, steps: Sequence[Step | Announce]) -> list[Result]:
+def do_all(db: sqlite3.Connection, app: str, steps: Sequence[Step]) -> list[Result]:
     """Do the steps in order; what the backend's methods of the same names return. Raises Conflict."""
     results: list[Result] = []
     for run, group in groupby(steps, _runner):
@@ -46,7 +51,7 @@ def do_all(db: sqlite3.Connection, app: str, steps: Sequence[Step | Announce]) -
     return results
 
 
-def _runner(step: Step | Announce) -> Callable[[sqlite3.Connection, str, list[Any]], list[Result]]:
+def _runner(step: Step) -> Callable[[sqlite3.Connection, str, list[Any]], list[Result]]:
     """What does steps of this kind, several in a row at once."""
     match step:
         case Save(version=None):
@@ -86,10 +91,11 @@ def _save(db: sqlite3.Connection, app: str, steps: list[Save]) -> list[Result]:
 
 
 def _delete_version(db: sqlite3.Connection, app: str, steps: list[Delete]) -> list[Result]:
-    statement = "DELETE FROM records WHERE app = ? AND name = ? AND version = ?"
+    found = "SELECT coalesce((SELECT version FROM records WHERE app = ? AND name = ?), 0)"
     for step in steps:
-        if db.execute(statement, (app, step.name, step.version)).rowcount != 1:
+        if db.execute(found, (app, step.name)).fetchone() != (step.version,):
             raise _conflict(step)
+        db.execute("DELETE FROM records WHERE app = ? AND name = ?", (app, step.name))
     return [None] * len(steps)
 
 
@@ -102,36 +108,51 @@ def _append_all(db: sqlite3.Connection, app: str, steps: list[Append]) -> list[R
 
 
 def _append(db: sqlite3.Connection, app: str, step: Append) -> str:
-    more = len(step.items)
     found = find_stream(db, app, step.stream)
+    _check_end(step, found)
     if found is None:
-        epoch, length = offsets.new_epoch(), 0
+        epoch, length, start = offsets.new_epoch(), 0, 0
+        end = len(step.items)
         statement = "INSERT INTO streams (app, name, epoch, length, closed) VALUES (?, ?, ?, ?, ?)"
-        key = _inserted(db, statement, app, step.stream, epoch, more, step.close)
+        key = _inserted(db, statement, app, step.stream, epoch, end, step.close)
     else:
-        key, epoch, length, closed = found
-        if closed:
-            raise Conflict(f"The stream {step.stream!r} is closed.")
-        statement = "UPDATE streams SET length = ?, closed = ? WHERE id = ?"
-        db.execute(statement, (length + more, step.close, key))
+        key, epoch, length, _, start = found
+        end = length + len(step.items)
+        db.execute("UPDATE streams SET length = ?, closed = ? WHERE id = ?", (end, step.close, key))
     rows = [(key, position, item) for position, item in enumerate(step.items, length)]
     db.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
-    return offsets.encode(epoch, length + more)
+    _trim(db, key, start, kept_from(start, end, step.keep))
+    return offsets.encode(epoch, end)
 
 
-def find_stream(db: sqlite3.Connection, app: str, stream: str) -> tuple[int, str, int, int] | None:
-    """Number, epoch and length of a stream, and whether it is closed; None where there is none."""
-    statement = "SELECT id, epoch, length, closed FROM streams WHERE app = ? AND name = ?"
-    row: tuple[int, str, int, int] | None = db.execute(statement, (app, stream)).fetchone()
-    return row
+def _check_end(step: Append, found: Stream | None) -> None:
+    """Raise Conflict for a stream that is closed, or does not end where the append is to begin."""
+    if step.after is not None and step.after != (offsets.encode(found.epoch, found.length) if found else ""):
+        raise Conflict(f"The stream {step.stream!r} does not end at that offset.")
+    if found and found.closed:
+        raise Conflict(f"The stream {step.stream!r} is closed.")
+
+
+def _trim(db: sqlite3.Connection, key: int, start: int, new: int) -> None:
+    """Keep the items from position ``new`` on."""
+    if new > start:
+        db.execute("DELETE FROM items WHERE stream = ? AND position < ?", (key, new))
+        db.execute("UPDATE streams SET start = ? WHERE id = ?", (new, key))
+
+
+def find_stream(db: sqlite3.Connection, app: str, stream: str) -> Stream | None:
+    """The row of a stream; None where there is none."""
+    statement = "SELECT id, epoch, length, closed, start FROM streams WHERE app = ? AND name = ?"
+    row = db.execute(statement, (app, stream)).fetchone()
+    return None if row is None else Stream(*row)
 
 
 def _drop(db: sqlite3.Connection, app: str, steps: list[Drop]) -> list[Result]:
     for step in steps:
         found = find_stream(db, app, step.stream)
         if found is not None:
-            db.execute("DELETE FROM items WHERE stream = ?", found[:1])
-            db.execute("DELETE FROM streams WHERE id = ?", found[:1])
+            db.execute("DELETE FROM items WHERE stream = ?", (found.key,))
+            db.execute("DELETE FROM streams WHERE id = ?", (found.key,))
     return [None] * len(steps)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from . import forks
 from .port import Backend
 
-__all__ = ["offload"]
+__all__ = ["offload", "submit"]
 
 THREADS = 8
 
@@ -91,3 +91,8 @@ async def offload(backend: Backend, function: Callable[P, T], *args: P.args, **k
     if not backend.blocking:
         return function(*args, **kwargs)
     return await asyncio.wrap_future(_pool.submit(function, args, kwargs))
+
+
+def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Call ``function`` in one of the threads, whether or not anybody waits for it."""
+    return _pool.submit(function, args, kwargs)

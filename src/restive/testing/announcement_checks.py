@@ -124,20 +124,6 @@ def many_announcers(stores: Stores) -> None:
         expect(got == expected, f"Of announcer {number}, {expected!r} was announced and {got!r} heard.")
 
 
-def close_ends_listening(stores: Stores) -> None:
-    """After ``close`` old listeners hear nothing; the next call opens anew, and new listeners hear."""
-    backend, old, new = stores.fresh(), Ear(), Ear()
-    backend.listen(old)
-    backend.announce(b"before")
-    old.until(b"before")
-    backend.close()
-    backend.close()
-    backend.listen(new)
-    backend.announce(END)
-    new.until(END)
-    expect(END not in old.heard, "A listener was called after close().")
-
-
 def too_large(stores: Stores) -> None:
     """An announcement of 1 MiB is heard, a larger one refused."""
     backend, ear = stores.fresh(), Ear()
@@ -156,6 +142,5 @@ CHECKS: tuple[Check, ...] = (
     a_listener_may_raise,
     a_listener_may_stop_itself,
     many_announcers,
-    close_ends_listening,
     too_large,
 )

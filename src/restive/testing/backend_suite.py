@@ -7,8 +7,18 @@ It needs no test framework. ``check_backend`` runs everything and gives one verd
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Mapping
 
-from . import announcement_checks, batch_checks, record_checks, stream_checks
+from . import (
+    announcement_checks,
+    batch_checks,
+    closing_checks,
+    conditional_checks,
+    keep_checks,
+    name_checks,
+    record_checks,
+    stream_checks,
+)
 from .stores import Check, Factory, Stores
 
 __all__ = ["BACKEND_CHECKS", "BackendBroken", "check_backend", "run_check"]
@@ -18,8 +28,12 @@ BACKEND_CHECKS: dict[str, Check] = {
     for group, checks in (
         ("announcements", announcement_checks.CHECKS),
         ("streams", stream_checks.CHECKS),
+        ("conditional", conditional_checks.CHECKS),
+        ("keep", keep_checks.CHECKS),
         ("records", record_checks.CHECKS),
+        ("names", name_checks.CHECKS),
         ("batches", batch_checks.CHECKS),
+        ("closing", closing_checks.CHECKS),
     )
     for check in checks
 }
@@ -32,11 +46,11 @@ class BackendBroken(AssertionError):
     ``failures`` maps the name of a check to its error.
     """
 
-    def __init__(self, failures: dict[str, Exception]) -> None:
+    def __init__(self, failures: dict[str, Exception], checks: Mapping[str, Callable[..., None]]) -> None:
         self.failures = failures
-        lines = [f"{len(failures)} of {len(BACKEND_CHECKS)} checks failed."]
+        lines = [f"{len(failures)} of {len(checks)} checks failed."]
         for name, error in failures.items():
-            promise = (BACKEND_CHECKS[name].__doc__ or "").strip()
+            promise = (checks[name].__doc__ or "").strip()
             lines += ["", f"{name}: {promise}", f"    {_found(error)}"]
         super().__init__("\n".join(lines))
 
@@ -61,9 +75,9 @@ def run_check(name: str, factory: Factory) -> None:
 def check_backend(factory: Factory) -> tuple[str, ...]:
     """Put a backend through every check of the port and return their names.
 
-    ``factory`` takes the name of a store (letters and hyphens) and returns a new backend on it: the same
-    name again must give the same store where the backend is shared, a new name an empty one. It takes
-    some seconds. Raises ``BackendBroken``, which lists all that failed.
+    ``factory`` takes the name of a store (ASCII letters, digits, ``-`` and ``_``) and returns a new backend
+    on it: the same name again must give the same store where the backend is shared, a new name an empty
+    one. It takes some seconds. Raises ``BackendBroken``, which lists all that failed.
     """
     failures: dict[str, Exception] = {}
     for name in BACKEND_CHECKS:
@@ -72,5 +86,5 @@ def check_backend(factory: Factory) -> tuple[str, ...]:
         except Exception as error:  # noqa: BLE001 - it becomes part of the verdict
             failures[name] = error
     if failures:
-        raise BackendBroken(failures)
+        raise BackendBroken(failures, BACKEND_CHECKS)
     return tuple(BACKEND_CHECKS)

@@ -5,13 +5,18 @@ Whether the steps before a Conflict stay done is the engine's own affair; that n
 
 from __future__ import annotations
 
+import random
+from functools import partial
+
 from restive.backends.limits import MAX_NAME, MAX_VALUE
-from restive.backends.port import Append, Backend, Delete, Drop, Record, Save, Step
+from restive.backends.port import Announce, Append, Backend, Delete, Drop, Record, Save, Step
 from restive.errors import Conflict
 
-from .stores import Check, Stores, at_once, expect, refused
+from .stores import Check, Ear, Stores, at_once, expect, refused
 
 __all__ = ["CHECKS"]
+
+END = b"the end"
 
 
 def in_order(stores: Stores) -> None:
@@ -129,14 +134,20 @@ def out_of_bounds(stores: Stores) -> None:
         Delete("a" * (MAX_NAME + 1)),
         Append("\ud800"),
         Append("s", [b"", bytes(MAX_VALUE + 1)]),
+        Append("s", [], keep=-1),
         Drop(""),
+        Announce(bytes(MAX_VALUE + 1)),
     ]
+    ear = Ear()
+    backend.listen(ear)
     for step in wrong:
         with refused(ValueError, f"A batch with {str(step)[:60]}"):
-            backend.apply([Save("before", b""), Append("before"), step])
+            backend.apply([Save("before", b""), Append("before"), Announce(b"before"), step])
         expect(backend.scan("") == [], "A batch that was refused left a record.")
         with refused(KeyError, "Reading a stream of a batch that was refused"):
             backend.read("before")
+    backend.announce(END)
+    expect(ear.until(END) == [END], f"Batches that were refused announced {ear.heard!r}.")
 
 
 def not_durable(stores: Stores) -> None:
@@ -152,13 +163,21 @@ def not_durable(stores: Stores) -> None:
 
 
 def large(stores: Stores) -> None:
-    """A batch of 500 steps is done, as is one with several values of 1 MiB."""
-    backend = stores.fresh()
+    """A batch of 500 steps is done, as is one with several values, items and an announcement of 1 MiB."""
+    backend, ear = stores.fresh(), Ear()
+    backend.listen(ear)
     backend.apply([Save(f"{n:03d}", b"%d" % n) for n in range(500)])
     expect(len(backend.scan("", limit=1000)) == 500, "Of a batch of 500 some are missing.")
     backend.apply([*(Delete(f"{n:03d}") for n in range(500)), *(Save(c, bytes(MAX_VALUE)) for c in "abcd")])
     names = [found.name for found in backend.scan("", limit=1000)]
     expect(names == ["d", "c", "b", "a"], f"After a large batch there are {names!r}.")
+    value = random.Random(0).randbytes(MAX_VALUE)  # noqa: S311 - bytes of all kinds, which nothing packs
+    backend.apply([Save("e", value), Append("s", [value, b"", value[::-1]]), Announce(value)])
+    for handle in (backend, stores.peer(backend)):
+        found = handle.load("e")
+        expect(found is not None and found.value == value, "A value of 1 MiB did not come back.")
+        expect(list(handle.read("s").items) == [value, b"", value[::-1]], "Items of 1 MiB did not come back.")
+    ear.until(value)
 
 
 def decided_by_compare_and_set(stores: Stores) -> None:
@@ -193,6 +212,98 @@ def decided_by_compare_and_set(stores: Stores) -> None:
     )
 
 
+def crossing(stores: Stores) -> None:
+    """Batches at once over the same names, in opposite orders, are all done: none waits for ever."""
+    backend = stores.fresh()
+    handles = [backend, stores.peer(backend), backend, stores.peer(backend)]
+    names = ["a", "b", "c", "d"]
+
+    def write(number: int, handle: Backend) -> None:
+        order = names if number % 2 else names[::-1]
+        for n in range(15):
+            value = b"%d:%d" % (number, n)
+            saves: list[Step] = [Save(name, value, None) for name in order]
+            handle.apply([*saves, *(Append(name, [value]) for name in order), Announce(value)])
+
+    at_once(*(partial(write, number, handle) for number, handle in enumerate(handles)))
+    expected = sorted(b"%d:%d" % (number, n) for number in range(len(handles)) for n in range(15))
+    for name in names:
+        items = sorted(backend.read(name).items)
+        expect(items == expected, f"Of batches at once the stream {name} has {items!r}.")
+        found = backend.load(name)
+        expect(found is not None and found.value.endswith(b":14"), f"The record {name} is {found!r}.")
+
+
+def announced(stores: Stores) -> None:
+    """What a batch announces is heard by all, in the order of its announcer, and returns None."""
+    backend = stores.fresh()
+    peer = stores.peer(backend)
+    ears = Ear(), Ear()
+    backend.listen(ears[0])
+    peer.listen(ears[1])
+    backend.announce(b"1")
+    done = backend.apply([Announce(b"2"), Save("r", b""), Announce(b"3"), Append("s", [b"0"])])
+    expect(done[0] is None and done[2] is None, f"An Announce returned something: {done!r}.")
+    expect(backend.apply([Announce(b"4")], durable=False) == [None], "A batch of one Announce returned more.")
+    backend.announce(b"5")
+    backend.apply([Announce(END)])
+    for ear in ears:
+        heard = ear.until(END)
+        expect(
+            heard == [b"1", b"2", b"3", b"4", b"5", END], f"Announced in batches was 1 to 5, heard {heard!r}."
+        )
+
+
+def heard_when_it_can_be_read(stores: Stores) -> None:
+    """Who hears what a batch announces can read the steps before it, in another handle too."""
+    backend = stores.fresh()
+    rounds = 40
+    ears = [(handle, Ear()) for handle in (backend, stores.peer(backend))]
+    for handle, ear in ears:
+        handle.listen(ear)
+
+    def write() -> None:
+        for n in range(rounds):
+            backend.apply([Save("r", b"%d" % n, None), Append("s", [b"%d" % n]), Announce(b"%d" % n)])
+
+    def follow(handle: Backend, ear: Ear) -> None:
+        for n in range(rounds):
+            ear.until(b"%d" % n)
+            found = handle.load("r")
+            expect(found is not None and int(found.value) >= n, f"Heard is {n}, the record is {found!r}.")
+            items = list(handle.read("s").items)
+            expect(b"%d" % n in items, f"Heard is {n}, the stream has {items!r}.")
+
+    at_once(write, *(partial(follow, handle, ear) for handle, ear in ears))
+
+
+def not_announced_after_a_conflict(stores: Stores) -> None:
+    """What stands behind a Conflict in its batch is not announced, to nobody; the batches around it are."""
+    backend = stores.fresh()
+    peer = stores.peer(backend)
+    ears = Ear(), Ear()
+    backend.listen(ears[0])
+    peer.listen(ears[1])
+    version = backend.save("r", b"", version=0)
+    end = backend.append("s", [b"0"])
+    conflicts: list[Step] = [
+        Save("r", b"x"),
+        Save("r", b"x", version + 1),
+        Delete("r", version + 1),
+        Append("s", [b"x"], after=""),
+        Append("t", [b"x"], after=end),
+    ]
+    for n, step in enumerate(conflicts):
+        with refused(Conflict, f"A batch with {step!r}"):
+            backend.apply([Save(f"before{n}", b""), step, Announce(b"never"), Save("later", b"")])
+        backend.apply([Announce(b"%d" % n)])
+    peer.announce(END)
+    for ear in ears:
+        heard = ear.until(END)
+        expected = [*(b"%d" % n for n in range(len(conflicts))), END]
+        expect(sorted(heard) == sorted(expected), f"Between batches with a Conflict {heard!r} was heard.")
+
+
 CHECKS: tuple[Check, ...] = (
     in_order,
     whatever_is_there,
@@ -202,4 +313,8 @@ CHECKS: tuple[Check, ...] = (
     not_durable,
     large,
     decided_by_compare_and_set,
+    crossing,
+    announced,
+    heard_when_it_can_be_read,
+    not_announced_after_a_conflict,
 )

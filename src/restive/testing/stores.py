@@ -6,6 +6,7 @@ A failure is an AssertionError whose message says what the port asks for and wha
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -90,8 +91,8 @@ class Stores:
 Check = Callable[[Stores], None]
 
 
-def at_once(*calls: Callable[[], None]) -> None:
-    """Run ``calls`` in a thread each; the first of their errors is raised when all have ended."""
+def at_once(*calls: Callable[[], None], patience: float = 4 * PATIENCE) -> None:
+    """Run ``calls`` in a thread each; the first of their errors is raised when all have ended, in time."""
     errors: list[Exception] = []
     start = threading.Barrier(len(calls))
 
@@ -105,8 +106,9 @@ def at_once(*calls: Callable[[], None]) -> None:
     threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + patience
     for thread in threads:
-        thread.join(6 * PATIENCE)
+        thread.join(max(0.0, deadline - time.monotonic()))
     expect(not any(thread.is_alive() for thread in threads), "Calls from several threads have not ended.")
     if errors:
         raise errors[0]
