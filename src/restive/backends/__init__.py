@@ -68,7 +68,7 @@ def _open_server(engine: str, url: str, name: str) -> Backend:
 
         return PostgresBackend(url, name=name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {NEEDS[engine], "psycopg_pool"}:
+        if (error.name or "").partition(".")[0] != NEEDS[engine]:
             raise
         raise SettingError(
             f"backend={engine}: needs the package {error.name}: pip install 'restive[{engine}]'."
