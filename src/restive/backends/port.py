@@ -71,7 +71,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """As ``Backend.delete``; with a version only that one is deleted, any other is a Conflict."""
+    """As ``Backend.delete``; with a version only that one is deleted, any other is a Conflict (0: none)."""
 
     name: str
     version: int | None = None

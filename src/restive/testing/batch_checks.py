@@ -66,7 +66,7 @@ def whatever_is_there(stores: Stores) -> None:
     versions = backend.apply([Save("r", b"3", None), Save("s", b"", None), Save("r", b"4", None)])
     expect(backend.load("r") == Record("r", b"4", _version(versions[2])), "Of two Saves the first is left.")
     expect(_version(second) < _version(versions[0]) < _version(versions[2]), f"Versions: {versions!r}.")
-    backend.apply([Delete("r"), Delete("r"), Delete("never"), Drop("never")])
+    backend.apply([Delete("r"), Delete("r"), Delete("never"), Delete("never", 0), Drop("never")])
     expect(backend.load("r") is None, "A record deleted without a version is still there.")
 
 
@@ -81,6 +81,7 @@ def nothing_after_a_conflict(stores: Stores) -> None:
         "a Save against a version of no record": Save("none", b"x", version),
         "a Delete against another version": Delete("r", version + 1),
         "a Delete against a version of no record": Delete("none", version),
+        "a Delete of no record that is there": Delete("r", 0),
         "an Append to a closed stream": Append("closed", [b"1"]),
         "closing a closed stream": Append("closed", close=True),
     }

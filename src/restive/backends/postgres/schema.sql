@@ -231,7 +231,10 @@ BEGIN
                     WHEN 2 THEN
                         DELETE FROM restive.records WHERE app = of_app AND name = names[step]
                             AND numbers[step] IN (version, -1);
-                        IF NOT FOUND AND numbers[step] <> -1 THEN
+                        -- As with a save, 0 stands for a record that is not there.
+                        IF NOT FOUND AND (numbers[step] > 0 OR numbers[step] = 0 AND EXISTS (
+                            SELECT FROM restive.records WHERE app = of_app AND name = names[step]
+                        )) THEN
                             RAISE SQLSTATE 'RS001';
                         END IF;
                     WHEN 3 THEN
