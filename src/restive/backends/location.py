@@ -75,7 +75,7 @@ def _ignore(folder: Path) -> None:
 
 
 def resolve(url: str, *, app_folder: Path | None = None) -> str:
-    """The backend that ``url`` means in this process: ``memory:``, ``sqlite:///`` and a full path, or a server's.
+    """The backend that ``url`` means here: ``memory:``, ``sqlite:///`` and a full path, or a server's.
 
     ``auto`` is ``memory:`` in a single process, else a file in ``home(app_folder)``. Raises
     ``SettingError`` for a URL that cannot work, ``BackendUnavailable`` as ``home`` does.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import Problem
 from ..http.fields import Fields, get
 from ..http.key import RequestKey
 from ..http.targets import scope_target
-from ..hub.following import Following
+from ..hub.following import Follower, Following
 from ..hub.watch import Sink, Watch
 from ..transports.answers import respond_problem
 from ..transports.forms import ITEM_EVENT_STREAM, LINES, Form, ItemEventStream
@@ -22,9 +23,9 @@ from ..transports.outlet import Receive, Send
 from ..transports.stream import Stream
 from ..transports.takeover import offered
 from ..wire import durable, messages
-from .core import Core, Scope
+from .core import Core, Scope, StreamIndex
 
-__all__ = ["Follows", "follow", "watch_frame"]
+__all__ = ["Follows", "follow", "joined", "watch_frame"]
 
 OWN = frozenset({b"live", b"offset", b"cursor"})
 """Query parameters of the protocol; the rest is what the app's guards see."""
@@ -100,6 +101,25 @@ def follow(core: Core, sink: Sink, key: RequestKey, offset: str) -> Following:
     )
 
 
+def joined(*indexes: StreamIndex | None) -> StreamIndex | None:
+    """All of them as one; None where there is none."""
+    found = [index for index in indexes if index is not None]
+    return _Joined(found) if len(found) > 1 else found[0] if found else None
+
+
+class _Joined:
+    def __init__(self, indexes: Sequence[StreamIndex]) -> None:
+        self._indexes = indexes
+
+    def match(self, path: str) -> object | None:
+        return next((found for each in self._indexes if (found := each.match(path)) is not None), None)
+
+    def follow(self, path: str, offset: str, wake: Callable[[], None]) -> Follower:
+        decoded = unquote(path)
+        matching = (each for each in self._indexes if each.match(decoded) is not None)
+        return next(matching).follow(path, offset, wake)
+
+
 def path_in_app(key: RequestKey) -> str:
     """The path of a key without the root path, in normal form."""
     root = key.root_path.rstrip("/")
@@ -121,9 +141,7 @@ def _offset(asked: dict[bytes, bytes], fields: Fields) -> str:
     """Where to begin. An ``EventSource`` that reconnects repeats its URL, and says where it was beside it."""
     given = get(fields, b"last-event-id") or asked.get(b"offset", b"").decode("latin-1")
     if not given:
-        raise Problem(
-            400, "No offset", "A live read says where it begins: offset=-1 or now."
-        )
+        raise Problem(400, "No offset", "A live read says where it begins: offset=-1 or now.")
     return given
 
 

@@ -89,6 +89,7 @@ class Hub:
         self._paths: dict[str, set[Resource]] = {}
         self._below: dict[str, set[Resource]] = {}
         self._groups: dict[str, set[Variant]] = {}
+        self._polls = 0
         self._readable: Counter[str] = Counter()
         self._invalidated: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -175,6 +176,17 @@ class Hub:
         self.usher.discard(connection)
         self.leave_if_idle()
 
+    @property
+    def listens(self) -> bool:
+        """Whether what other processes announce matters here."""
+        return bool(self._resources or self._polls)
+
+    def polled(self, change: int) -> None:
+        """One more (+1), or one less, of the long polls that wait for something else than a resource."""
+        self._polls += change
+        if change > 0 and self._polls == 1 and not self._resources:
+            self._on_use(self)
+
     def leave_if_idle(self) -> None:
         """Somebody used this hub and is done: without watches and connections it goes."""
         if not self.connections and not self._resources:
@@ -184,8 +196,8 @@ class Hub:
         if self._pump_timer is not None:
             self._pump_timer.cancel()
             self._pump_timer = None
-        self.usher.close()
         if not self.connections:
+            self.usher.close()
             self.wheel.close()
             self._remembering = False
         self._on_idle(self)

@@ -18,7 +18,7 @@ from ..backends.port import Backend
 from ..http.targets import normalize
 from ..hub.hub import Hub
 from ..settings import Settings
-from ..telemetry.metrics import appended
+from ..telemetry import metrics
 from .declaration import SAFE, Declaration
 from .lives import Found, Life
 from .log import Log
@@ -70,7 +70,7 @@ class Service:
     def count(self, declaration: Declaration, write: Write, outcome: Outcome) -> None:
         """Count what was appended."""
         if outcome.verdict == "appended" and write.items:
-            appended(declaration.path, len(write.items), sum(map(len, write.items)))
+            metrics.appended(declaration.path, len(write.items), sum(map(len, write.items)))
 
     async def ask(self, path: str, task: Task) -> Any:
         """What becomes of a task."""
