@@ -41,7 +41,7 @@ def peers(folder: Path, workers: int) -> Iterator[tuple[Server, int]]:
             "BENCHMARK_RESULTS": f"redis://{HOST}:{port}/1",
         }
         with (
-            _celery(folder, workers, environment),
+            celery_worker(folder, workers, environment, "benchmarks.operations_peers"),
             serving("benchmarks.operations_peers:app", environment=environment) as server,
         ):
             yield server, port
@@ -62,7 +62,8 @@ def broker(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _celery(folder: Path, workers: int, environment: Mapping[str, str]) -> Iterator[None]:
+def celery_worker(folder: Path, workers: int, environment: Mapping[str, str], module: str) -> Iterator[None]:
+    """A worker of the Celery app ``celery`` in ``module``."""
     command = [
         sys.executable,
         "-W",
@@ -71,7 +72,7 @@ def _celery(folder: Path, workers: int, environment: Mapping[str, str]) -> Itera
         "celery",
         "--quiet",
         "-A",
-        "benchmarks.operations_peers:celery",
+        f"{module}:celery",
         "worker",
     ]
     command += ["--pool", "prefork", "--concurrency", str(workers), "--loglevel", "ERROR"]

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,9 @@ from . import shutdown
 from .announcements import Grown, News, Outbox, Subscription, pack
 from .backends import home, open_backend
 from .backends.port import Backend
+from .door.core import StreamIndex
 from .door.front import FrontDoor
+from .door.streamed import joined
 from .errors import BackendError, SettingError
 from .http.invalidation import Change
 from .http.targets import normalize
@@ -80,6 +83,7 @@ class Restive:
         self.under_way = UnderWay()
         self._operations: Operations | None = None
         self._streams: Streams | None = None
+        self._index: StreamIndex | None = None
         _instances.add(self)
         if app is not None:
             self.install(app)
@@ -251,7 +255,7 @@ class Restive:
             del self._hubs[hub.loop]
             if self._deserted is not None:
                 self._deserted.set()
-        if not any(self._hubs.values()) and self._subscription is not None:
+        if self._subscription is not None and not any(each.listens for each in self._hubs.values()):
             subscription, self._subscription = self._subscription, None
             subscription.stop()
 
@@ -323,10 +327,13 @@ class Restive:
         self._look_again(news)
 
     def _grew(self, paths: Iterable[str] | None) -> None:
-        if self._streams is not None:
-            self._streams.grew(paths)
+        for declared in (self._streams, self._operations):
+            if declared is not None:
+                declared.grew(paths)
 
     def _look_again(self, changes: tuple[Change, ...] | None) -> None:
+        if self._operations is not None and changes:
+            self._operations.grew(change.path for change in changes)
         running = _running_loop()
         for loop, hub in list(self._hubs.items()):
             if loop is running:
@@ -396,9 +403,9 @@ class Restive:
         return self._home
 
     @property
-    def streams(self) -> Streams | None:
-        """The streams, where any is declared."""
-        return self._streams
+    def streams(self) -> StreamIndex | None:
+        """What is declared to be a stream, operations' parts too; None where nothing is."""
+        return self._index
 
     def stream(self, path: str, **options: Any) -> Stream:
         """Declare a stream at ``path``: an append-only sequence that clients read from any offset, and watch.
@@ -410,6 +417,7 @@ class Restive:
             from .streams import Streams
 
             self._streams = Streams(self)
+            self._index = joined(self._streams, self._operations)
             if self._app is not None:
                 self._streams.mount(self._app)
         return self._streams.declare(path, **options)
@@ -417,6 +425,11 @@ class Restive:
     def announce_streams(self, paths: Sequence[str]) -> bytes:
         """The announcement that these streams have changed, for an ``Announce`` step."""
         return pack(Grown(tuple(paths)))
+
+    def twin(self) -> Callable[[], Restive]:
+        """What makes an instance in another process that runs operations of this one; it can be pickled."""
+        names = ("name", "lease", "report_interval", "stop_grace", "owner_bytes", "parts")
+        return partial(_twin, backend=self.settings.backend, **{n: getattr(self.settings, n) for n in names})
 
     def operation(self, path: str, **options: Any) -> Callable[[F], F]:
         """Make a function long work at ``path``: POST starts it, its state and parts are resources.
@@ -430,12 +443,19 @@ class Restive:
                 from .operations import Operations
 
                 self._operations = Operations(self)
+                self._index = joined(self._streams, self._operations)
                 if self._app is not None:
                     self._operations.mount(self._app)
             self._operations.declare(path, function, **options)
             return function
 
         return declare
+
+
+def _twin(**settings: Any) -> Restive:
+    live = Restive(None, **settings)
+    _instances.discard(live)  # ``changed`` means the app's own, where it is imported here
+    return live
 
 
 def changed(*targets: str, below: bool = False) -> None:

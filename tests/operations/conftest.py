@@ -56,3 +56,44 @@ def gate() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path, redis_url: str) -> AsyncIterator[Callable[..., Any]]:
+    """Make a bench whose broker is a database of its own, and whose backend is ``sqlite:``."""
+    from elsewhere_bench import Bench as Elsewhere
+
+    benches: list[Elsewhere] = []
+
+    def make(**env: str) -> Elsewhere:
+        given = {"ELSEWHERE_BACKEND": f"sqlite:///{tmp_path}/it.db", "ELSEWHERE_BROKER": redis_url, **env}
+        benches.append(Elsewhere(tmp_path, given))
+        return benches[-1]
+
+    yield make
+    for each in benches:
+        await each.close()
+
+
+@pytest.fixture(scope="module")
+def worker_of_all(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Any]:
+    """A bench with one worker of eight threads for all tests of a module that leave it as it is."""
+    from elsewhere_bench import Bench as Elsewhere
+    from elsewhere_bench import Worker
+
+    folder = tmp_path_factory.mktemp("elsewhere")
+    given = {"ELSEWHERE_BACKEND": f"sqlite:///{folder}/it.db", "ELSEWHERE_BROKER": redis_url}
+    bench = Elsewhere(folder, {**given, "ELSEWHERE_LEASE": "1"})
+    worker = Worker(folder, bench.env, "threads", 8)
+    try:
+        worker.await_ready()
+        yield bench, worker
+    finally:
+        worker.stop()
+
+
+@pytest.fixture
+async def common(worker_of_all: Any) -> AsyncIterator[Any]:
+    """That bench and its worker; the nodes are the test's own."""
+    yield worker_of_all
+    await worker_of_all[0].close_nodes()

@@ -26,6 +26,9 @@ class TinyHost:
     def changed(self, *targets: str, below: bool = False) -> None:
         self.announced += targets
 
+    def twin(self) -> Callable[[], TinyHost]:
+        raise NotImplementedError
+
 
 class Bench:
     """An app with operations, and a client that speaks to it without a network."""

@@ -324,7 +324,7 @@ async def test_the_key_of_a_deleted_operation_is_gone_as_long_as_its_trace(bench
     store = bench.operations.service.store
     now = store.clock()
     store.clock = lambda: now + 90_000
-    store.expire(lambda _: None)
+    store.expire(lambda *_: None)
     assert bench.host.backend.scan("operation-key/") == []
     fresh = await bench.client.post("/ones", headers=key("k"))
     assert fresh.status_code == 202

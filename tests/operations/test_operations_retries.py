@@ -10,6 +10,7 @@ import pytest
 
 from restive import Operation, Problem, TimedOut
 from restive.operations.record import Lease, OperationRecord, Progress
+from restive.operations.vigil import Vigil
 
 
 def record(**given) -> OperationRecord:
@@ -50,10 +51,8 @@ def test_without_retries_left_or_reason_it_fails(retries, retry):
 
 def test_a_holder_that_is_dead_need_not_run_out_its_lease():
     running = record().claimed("me", 10.0, 15.0)
-    assert not running.lost(20.0)
-    assert not running.lost(20.0, lambda holder: holder != "me")
-    assert running.lost(20.0, lambda holder: holder == "me")
-    assert running.lost(25.1)
+    assert not Vigil(lambda holder: holder != "me").lost(running)
+    assert Vigil(lambda holder: holder == "me").lost(running)
 
 
 async def test_an_exception_is_tried_again_until_it_works(bench):

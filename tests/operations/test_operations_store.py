@@ -389,7 +389,7 @@ def test_a_key_goes_with_the_trace_not_before(store: Store, backend: Backend, cl
     assert gone.key == "operation-key/1"
     assert backend.load("operation-key/1") is not None
     clock.now += FORGET_AFTER + 1
-    store.expire(lambda _: None)
+    store.expire(lambda *_: None)
     assert backend.scan("") == []
 
 
@@ -409,7 +409,7 @@ def test_a_key_that_was_given_anew_stays(clock: Clock):
     record = created(store, clock, key="operation-key/1")
     store.forget(record.id, "deleted")
     clock.now += FORGET_AFTER + 1
-    store.expire(lambda _: None)
+    store.expire(lambda *_: None)
     found = backend.load("operation-key/1")
     assert found is not None
     assert found.value == b"of a later operation"
@@ -423,10 +423,10 @@ def test_after_retention_only_a_trace_is_left_and_after_a_day_nothing(
     end(store, clock, record, size=9)
     removed: list[str] = []
     clock.now += 99
-    store.expire(removed.append)
+    store.expire(lambda identity, _: removed.append(identity))
     assert removed == []
     clock.now += 2
-    store.expire(removed.append)
+    store.expire(lambda identity, _: removed.append(identity))
     assert removed == [record.id]
     gone = store.load(record.id)
     assert isinstance(gone, Gone)
@@ -434,7 +434,7 @@ def test_after_retention_only_a_trace_is_left_and_after_a_day_nothing(
     assert names(backend) == ["operation", "operation-due"]
     assert len(store.parts(record.id, "", 10).items) == 0
     clock.now += FORGET_AFTER + 1
-    store.expire(removed.append)
+    store.expire(lambda identity, _: removed.append(identity))
     assert set(removed) == {record.id}
     assert backend.scan("") == []
 
@@ -483,7 +483,7 @@ def live_and_let_expire(store: Store, backend: MemoryBackend, clock: Clock) -> N
     for wait in (101, FORGET_AFTER + 1, 1):
         clock.now += wait
         store.open()
-        store.expire(lambda _: None)
+        store.expire(lambda *_: None)
     assert backend.scan("") == []
     assert "0 streams" in repr(backend)
 

@@ -241,17 +241,6 @@ def test_thread_pool_that_was_shut_down(calls_of: MakeCalls) -> None:
     assert (outcome.status, outcome.retry) == ("failed", True)
 
 
-def test_executor_of_the_servers_own_process_is_refused(calls_of: MakeCalls) -> None:
-    class Inline(Executor):
-        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            with ThreadPoolExecutor(1) as threads:
-                return threads.submit(function, *args, **kwargs)
-
-    outcome = calls_of(Inline()).call(functions.double, number=2)
-    assert outcome.status == "failed"
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
 @pytest.mark.parametrize("engine", ["process", 3, "forked"])
 def test_an_engine_that_cannot_work_is_refused_when_it_is_declared(bench, engine):
     if engine == "forked":

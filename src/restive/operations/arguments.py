@@ -94,6 +94,20 @@ class Signature:
             raise ValueError(f"stored were {sorted(found)}, asked for are {sorted(self.parameters)}")
         return {name: self.parameters[name].restore(value) for name, value in found.items()}
 
+    def with_uploads(self, stored: bytes, change: Callable[[StoredUpload], StoredUpload]) -> bytes:
+        """What is stored with ``change`` made of each upload; what it raises passes."""
+        names = [name for name, parameter in self.parameters.items() if parameter.upload]
+        if not names:
+            return stored
+        found = msgspec.json.decode(stored, type=dict[str, msgspec.Raw])
+        for name in names:
+            given = msgspec.json.decode(found[name], type=list[StoredUpload] | StoredUpload | None)
+            if isinstance(given, list):
+                found[name] = msgspec.Raw(msgspec.json.encode([change(each) for each in given]))
+            elif given is not None:
+                found[name] = msgspec.Raw(msgspec.json.encode(change(given)))
+        return msgspec.json.encode(found)
+
     def dump_result(self, value: Any) -> bytes:
         """The return value as JSON, by its annotation. Raises ``ValueError`` or ``TypeError``."""
         checked = self.result.validate_python(value, from_attributes=True)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..errors import SettingError
-from .disk import made, removed, replace, sync, sync_folder
+from .disk import made, removed, replace, sync, sync_folder, whole
 
 __all__ = ["Depot", "FolderDepot", "RemoteDepot", "check_parts", "open_depot"]
 
@@ -44,6 +44,10 @@ class Depot(Protocol):
 
     def read(self, key: str, start: int, end: int | None) -> bytes:
         """The bytes from ``start`` to before ``end``."""
+        ...
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Have the bytes of a key in the file ``target``, whole or not at all."""
         ...
 
     def remove(self, identity: str) -> None:
@@ -85,6 +89,11 @@ class FolderDepot:
         with (self._folder / key).open("rb") as file:
             file.seek(start)
             return file.read(-1 if end is None else end - start)
+
+    def fetch(self, key: str, target: Path) -> None:
+        """As the protocol says. A copy: what a function does to its upload, no second attempt sees."""
+        with whole(target) as fresh:
+            shutil.copyfile(self._folder / key, fresh)
 
     def remove(self, identity: str) -> None:
         """As the protocol says."""
@@ -132,6 +141,12 @@ class RemoteDepot:
         with _foreign("read"):
             files, root = self._open()
             return bytes(files.cat_file(f"{root}/{key}", start=start, end=end))
+
+    def fetch(self, key: str, target: Path) -> None:
+        """As the protocol says."""
+        with whole(target) as fresh, _foreign("fetch"):
+            files, root = self._open()
+            files.get_file(f"{root}/{key}", str(fresh))
 
     def remove(self, identity: str) -> None:
         """As the protocol says."""

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from ..errors import Problem
 from ..http.preferences import prefer, wait_seconds
 from ..http.targets import scope_target
+from ..streams.offsets import BEGINNING, START
+from ..streams.requests import reading
 from .answers import (
     PRIVATE,
     answer_of,
@@ -21,18 +23,14 @@ from .answers import (
     retry_after,
 )
 from .declaration import Declaration
-from .files import Part
 from .forms import FormRequest
 from .options import options_of
+from .part_streams import PAGE, PART, described
 from .record import OperationRecord, Status
 from .service import Service, route_of
 from .serving import part_response
 
 __all__ = ["Endpoints"]
-
-PART = msgspec.json.Decoder(Part)
-PAGE = 1000
-"""Parts in one answer."""
 
 
 class Endpoints:
@@ -111,15 +109,20 @@ class Endpoints:
         return json_answer(request, await self._service.result(operation), final=True)
 
     async def parts(self, request: Request, owner: str | None, offset: str) -> Response:
-        """GET of the finished parts after an offset, with the fields of a Durable Streams catch-up read."""
+        """GET of the finished parts after an offset: a read of a stream, by the Durable Streams protocol."""
         operation = await self._find(request, owner)
-        page = await self._service.parts(operation, "" if offset == "-1" else offset, PAGE)
+        if "restive" in request.scope:  # whether they may be read is all that a look asks
+            return Response(b"{}", headers={"Cache-Control": PRIVATE}, media_type="application/json")
+        asked = reading(request.scope.get("query_string") or b"")
+        if asked.live:
+            return await self._service.part_streams.poll(request, asked, self._service.host.hub())
+        page = await self._service.parts(operation, "" if offset in {BEGINNING, START} else offset, PAGE)
         headers = {"Stream-Next-Offset": page.next or "-1"}
         if page.up_to_date:
             headers["Stream-Up-To-Date"] = "true"
         if page.closed:
             headers["Stream-Closed"] = "true"
-        items = [_described(operation, PART.decode(item)) for item in page.items]
+        items = [described(operation, PART.decode(item)) for item in page.items]
         return json_answer(request, msgspec.json.encode(items), final=page.closed, headers=headers)
 
     async def part(self, request: Request, owner: str | None) -> Response:
@@ -148,11 +151,6 @@ class Endpoints:
         """DELETE of the operation."""
         await self._service.delete(await self._find(request, owner))
         return Response(status_code=204, headers={"Cache-Control": PRIVATE})
-
-
-def _described(operation: OperationRecord, part: Part) -> dict[str, Any]:
-    url = operation.part_location(part.name)
-    return {"name": part.name, "url": url, "type": part.type, "size": part.size, "digest": part.digest}
 
 
 def _conflict(error: Mapping[str, Any]) -> Problem:

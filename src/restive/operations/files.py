@@ -7,15 +7,20 @@ can be kept elsewhere (``parts=``); what describes a part stays here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from .depot import Depot, open_depot
 from .disk import made, removed, replace, sync, sync_folder
 from .parts import Found, Part, PartFolder, check_part_name
+from .upload import StoredUpload
 
 __all__ = ["Files", "FilesPlace", "Found", "Part", "check_part_name"]
 
@@ -52,6 +57,11 @@ class Files:
         """Where they are."""
         return self._place()
 
+    @property
+    def reachable(self) -> bool:
+        """Whether servers can read what is kept here."""
+        return True
+
     def root(self) -> Path:
         """What holds the folders of all operations."""
         return self.place.home / "operations"
@@ -68,6 +78,21 @@ class Files:
         """Where finished parts and long results are kept, if not here."""
         return open_depot(self.place.parts)
 
+    def identity(self) -> str:
+        """What tells this state folder from others; all processes that share it agree."""
+        path = made(self.place.home) / "identity"
+        if not path.exists():
+            fresh = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            fresh.write_text(secrets.token_hex(8))
+            try:
+                os.link(fresh, path)  # exclusive: the first one counts
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                fresh.replace(path)
+            fresh.unlink(missing_ok=True)
+        return path.read_text()
+
     # Uploads
 
     def upload(self, identity: str, number: int, filename: str) -> Path:
@@ -75,6 +100,27 @@ class Files:
         suffix = Path(filename.replace("\0", "")).suffix
         kept = suffix if 1 < len(suffix) <= 16 and suffix[1:].isalnum() and suffix.isascii() else ""
         return made(self.scratch(identity) / "uploads") / f"{number}{kept}"
+
+    def send_upload(self, identity: str, path: Path) -> str:
+        """Put an upload where a worker on another machine can fetch it; its key. Raises ``OSError``."""
+        depot = self.depot()
+        assert depot is not None
+        key = f"{identity}/upload.{path.name}"
+        depot.put(path, key, durable=self.place.durable)
+        path.unlink()
+        return key
+
+    def fetched(self, identity: str, upload: StoredUpload) -> StoredUpload:
+        """The upload as a run here can read it, from the depot if need be. Raises ``OSError``."""
+        if not upload.key:
+            return upload
+        path = made(self.scratch(identity) / "uploads") / upload.key.rpartition("/upload.")[2]
+        if not path.exists():
+            depot = self.depot()
+            if depot is None:
+                raise FileNotFoundError(errno.ENOENT, "there is no parts= any more", upload.key)
+            depot.fetch(upload.key, path)
+        return msgspec.structs.replace(upload, path=str(path))
 
     def sync(self, identity: str) -> None:
         """Return once the uploads of an operation are on the disk, where the backend outlives a crash too."""
@@ -105,23 +151,33 @@ class Files:
         if self.place.durable:
             sync_folder(folder)
 
-    def read_result(self, identity: str) -> bytes:
-        """The long result. Raises ``FileNotFoundError``, or ``OSError`` where its place does not answer."""
+    def read_result(self, identity: str, number: int = 0) -> bytes:
+        """The long result, of the run with this lease number where that is known.
+
+        Raises ``FileNotFoundError``, or ``OSError`` where its place does not answer.
+        """
         found = {int(path.name.split(".")[1]): path for path in self.folder(identity).glob("result.*.json")}
-        if not found:
-            raise FileNotFoundError(identity)
-        path = found[max(found)]
-        data, depot = path.read_bytes(), self.depot()
-        if data or depot is None:
+        number, depot = number or max(found, default=0), self.depot()
+        data = found[number].read_bytes() if number in found else b""
+        if data:
             return data
-        return depot.read(f"{identity}/{path.name}", 0, None)
+        if depot is None or not number:
+            raise FileNotFoundError(identity)
+        return depot.read(f"{identity}/result.{number}.json", 0, None)
 
     # Removal
 
-    def remove(self, identity: str) -> None:
-        """Remove all of it; no error where there is nothing."""
+    def forget(self, identity: str) -> None:
+        """Remove what this machine has of it."""
+        removed(self.folder(identity))
+
+    def remove(self, identity: str, scattered: bool = False) -> None:
+        """Remove all of it; no error where there is nothing.
+
+        ``scattered``: another machine may have put some of it into the depot.
+        """
         folder = self.folder(identity)
-        if (folder / ELSEWHERE).exists():
+        if (folder / ELSEWHERE).exists() or (scattered and self.place.parts is not None):
             made(self._left_behind()).joinpath(identity).touch()
         removed(folder)
         self._remove_elsewhere(identity)
@@ -181,6 +237,14 @@ class Files:
     def finished(self, identity: str) -> list[Part]:
         """Every part that is finished, listed or not."""
         return self._parts(identity).finished()
+
+    def adopt(self, identity: str, part: Part) -> None:
+        """Know of a part that an earlier run has published from another machine: it counts as finished."""
+        self._parts(identity).adopt(part)
+
+    def elsewhere(self, identity: str, part: Part) -> Found | None:
+        """A part that was published from another machine, where the depot has its bytes."""
+        return self._parts(identity).elsewhere(part)
 
     def left_behind(self) -> Iterator[str]:
         """The names of all operations that have a folder."""

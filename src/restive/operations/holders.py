@@ -61,6 +61,11 @@ class Holders:
         """Whether that holder's process is certainly gone."""
         return name != self.name and bool(name) and self._is_free(self._path(name))
 
+    def alive(self, name: str) -> bool:
+        """Whether that holder's process is certainly there, running or stopped."""
+        path = self._path(name)
+        return fcntl is not None and path.exists() and not self._is_free(path)
+
     def _is_free(self, path: Path) -> bool:
         """Whether there is such a file and nobody holds its lock."""
         if fcntl is None:

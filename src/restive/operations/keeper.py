@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..errors import BackendUnavailable
 from .run import Run
 
 __all__ = ["Chore", "Keeper"]
@@ -47,6 +48,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._until = 0.0
         """What the thread waits for."""
+        self._away = False
+        """Whether the backend was away the last time."""
 
     def add(self, run: Run) -> None:
         """Keep ``run`` until it is removed."""
@@ -114,6 +117,13 @@ class Keeper:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except BackendUnavailable as error:  # which says itself when it is back
+            if not self._away:
+                logger.warning("Operations cannot be kept now; their leases run on: %s", error)
+            self._away = True
+            time.sleep(0.05)
         except Exception:
             logger.exception("Operations cannot be kept now; their leases run on.")
             time.sleep(0.05)  # what failed is due at once again
+        else:
+            self._away = False

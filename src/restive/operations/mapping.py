@@ -33,7 +33,10 @@ class Work(Shared, Protocol):
 
 
 class Crew(Protocol):
-    """The threads that may help, or those who have other processes help."""
+    """The threads that may help, or those who have other processes help.
+
+    One that has ``waits`` is told by it that the caller has nothing to do but wait.
+    """
 
     workers: int
 
@@ -122,6 +125,7 @@ class _Work(Generic[T, R]):
     ) -> None:
         self._function, self._items, self._ahead = function, items, ahead
         self._span, self._crew = span, crew
+        self._waits: Callable[[], None] = getattr(crew, "waits", lambda: None)
         self._context = _of_item()
         self._changed = threading.Condition()
         self._pending: deque[T] = deque()
@@ -209,7 +213,10 @@ class _Work(Generic[T, R]):
         with self._changed:
             if self._pending or not self._running:
                 return bool(self._ready or self._pending or not self._exhausted)
-            self._changed.wait(1.0)
+        self._waits()
+        with self._changed:
+            if self._running and not (self._ready or self._pending or self._error):
+                self._changed.wait(1.0)
             return True
 
     def _end(self) -> None:

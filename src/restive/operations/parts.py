@@ -37,6 +37,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     size: int = 0
     digest: str = ""
+    run: int = 0
+    """The number of the lease under which its bytes came into a depot, where any machine can read them."""
 
     @property
     def tag(self) -> str:
@@ -64,11 +66,13 @@ class Found:
     """Its key in the depot; empty where the bytes are in the state folder."""
     path: Path | None
     """The file of its bytes, where this machine's file system has it."""
-    folder: Path
-    """Where its description lies."""
+    folder: Path | None = None
+    """Where its description lies, if on this machine."""
 
     def stands(self) -> bool:
         """Whether the part, open when it was found or not, is finished and was not removed."""
+        if self.folder is None:  # a depot that is no folder says so itself
+            return self.path is None or self.path.exists()
         about = _read(self.folder.with_name(self.folder.name.partition(".")[0]))
         return about is not None and about.number == self.number
 
@@ -113,6 +117,7 @@ class PartFolder:
             if self._commit(writing, finished):
                 if key:
                     (finished / DATA).unlink(missing_ok=True)
+                    return msgspec.structs.replace(part, run=number)
                 return part
             earlier = _read(finished)
         self._drop(writing)
@@ -126,13 +131,34 @@ class PartFolder:
         """Bytes and description, where they are to stay; the key in the depot."""
         key = ""
         if self._depot is not None:
-            key = f"{self._identity}/{_digest(part.name)}.{number}"
+            key = self._key(part.name, number)
             self._depot.put(writing / DATA, key, durable=self._durable)
             self._depot.write(f"{key}.json", msgspec.json.encode(part))
         elif self._durable:
             sync(writing / DATA)
         replace(writing / ABOUT, msgspec.json.encode(_About(part, number, key)), durable=self._durable)
         return key
+
+    def _key(self, name: str, number: int) -> str:
+        return f"{self._identity}/{_digest(name)}.{number}"
+
+    def adopt(self, part: Part) -> None:
+        """Know of a part that an earlier run has published from another machine: it counts as finished."""
+        finished = self._finished(part.name)
+        if not part.run or finished.exists():
+            return
+        adopting = made(finished.with_name(f"{finished.name}.{part.run}.open"))
+        about = _About(part, part.run, self._key(part.name, part.run))
+        replace(adopting / ABOUT, msgspec.json.encode(about))
+        if not self._commit(adopting, finished):
+            self._drop(adopting)
+
+    def elsewhere(self, part: Part) -> Found | None:
+        """A part that was published from another machine, by its bytes in the depot."""
+        if self._depot is None or not part.run:
+            return None
+        key = self._key(part.name, part.run)
+        return Found(part, part.run, True, key, self._depot.path(key))
 
     def _commit(self, writing: Path, finished: Path) -> bool:
         if self._durable:

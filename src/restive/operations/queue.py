@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
+from ..telemetry import metrics
+from ..telemetry.instruments import Reading, sources
 from .record import Place
 
 __all__ = ["Pace", "Queue", "Waiting"]
@@ -33,6 +35,9 @@ class Waiting:
     not_before: float = 0.0
     limit: int | None = None
     """How many of its declaration may run at once."""
+    attempt: int = 1
+    sends: int = 0
+    """How often it was sent, where its engine is on other machines, this time included."""
 
     @property
     def rank(self) -> Rank:
@@ -74,9 +79,15 @@ class Queue:
         self._taken: dict[str, Waiting] = {}
         self._running: Counter[tuple[str, str]] = Counter()
         self._of_owner: Counter[str] = Counter()
+        sources.add(self)
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def readings(self) -> Iterator[Reading]:
+        """How many there are, for metrics; called on any thread."""
+        yield metrics.operations, ("queued",), len(self._waiting)
+        yield metrics.operations, ("running",), len(self._taken)
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._waiting or identity in self._taken
@@ -124,11 +135,13 @@ class Queue:
         self._running.update(_counted(entry))
         return entry
 
-    def done(self, identity: str) -> None:
-        """What was taken is under way no more."""
+    def done(self, identity: str) -> Hashable:
+        """What was taken is under way no more. Its engine, None where it was not taken."""
         entry = self._taken.pop(identity, None)
-        if entry is not None:
-            self._running.subtract(_counted(entry))
+        if entry is None:
+            return None
+        self._running.subtract(_counted(entry))
+        return entry.engine
 
     def known(self) -> set[str]:
         """What waits or is under way."""

@@ -29,6 +29,9 @@ FINAL: frozenset[str] = frozenset({"succeeded", "failed", "canceled"})
 FORGET_AFTER = 86_400.0
 """Seconds for which a deleted or expired operation is answered 410."""
 
+RESEND_AFTER, RESEND_AT_MOST = 30.0, 3600.0
+"""Seconds after which an operation that nobody has begun is sent again: the first time, and at most."""
+
 NULL = msgspec.Raw(b"null")
 
 INTERRUPTED = "urn:restive:interrupted"
@@ -41,6 +44,10 @@ class Lease(msgspec.Struct, frozen=True):
     number: int
     holder: str
     expires: float
+    seconds: float = 15.0
+    """For how long it is given, and each renewal of it."""
+    mark: str = ""
+    """By which whoever asked for it knows it, where no answer came."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -89,10 +96,20 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
     """The return value as JSON, where it is short."""
     long: bool = False
     """The result is longer, and lies beside the parts."""
+    run: int = 0
+    """The number of the lease whose run has left that result."""
     error: dict[str, Any] | None = None
     cancel: float | None = None
     """When cancel was asked for."""
+    trace: dict[str, str] | None = None
+    """What carries its trace on (W3C Trace Context)."""
     lease: Lease | None = None
+    sent: float | None = None
+    """When it was last sent to an engine on other machines; None where it runs in a server's process."""
+    sends: int = 0
+    """How often this attempt was sent."""
+    home: str = ""
+    """The state folder of the server that took it, where it is sent."""
 
     @property
     def location(self) -> str:
@@ -104,6 +121,19 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         """Whether it has reached its final state."""
         return self.status in FINAL
 
+    @property
+    def targets(self) -> list[str]:
+        """The paths of everything that may have changed with the document."""
+        found = [self.location, f"{self.location}/parts"]
+        if self.final:
+            found.append(f"{self.location}/result")
+        return found if self.owner is None else [*found, self.target]
+
+    @property
+    def scattered(self) -> bool:
+        """Whether files of it may lie where this process would not look by itself."""
+        return bool(self.parts or self.long or self.sent is not None)
+
     def part_location(self, name: str) -> str:
         """The path of one of its parts."""
         return f"{self.location}/parts/{quote(name, safe='')}"
@@ -114,11 +144,17 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
 
     # Transitions
 
-    def claimed(self, holder: str, now: float, seconds: float) -> OperationRecord | None:
-        """Running under a new lease; None where it is not to be run (any more, or yet)."""
-        if self.status != "queued" or (self.not_before or 0.0) > now:
+    def claimed(
+        self, holder: str, now: float, seconds: float, attempt: int | None = None, mark: str = ""
+    ) -> OperationRecord | None:
+        """Running under a new lease; None where it is not to be run (any more, or yet).
+
+        Whoever was sent an ``attempt`` runs only that one, whose time has come by the sender's clock.
+        """
+        early = (self.not_before or 0.0) > now if attempt is None else attempt != self.attempt
+        if self.status != "queued" or early:
             return None
-        lease = Lease((self.lease.number if self.lease else 0) + 1, holder, now + seconds)
+        lease = Lease((self.lease.number if self.lease else 0) + 1, holder, now + seconds, seconds, mark)
         return replace(self, status="running", started=now, lease=lease, progress=Progress())
 
     def renewed(self, number: int, progress: Progress, parts: int, expires: float) -> OperationRecord:
@@ -153,14 +189,31 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         marked = replace(self, cancel=now)
         return marked.ended("canceled", now) if self.status == "queued" else marked
 
-    def lost(self, now: float, dead: Callable[[str], bool] = lambda _: False) -> bool:
-        """Whether it should be running and nobody holds its lease any more.
+    def cancel_marked(self, now: float) -> OperationRecord | None:
+        """Marked as to be canceled, whatever its state; None where that changes nothing."""
+        return None if self.final or self.cancel is not None else replace(self, cancel=now)
 
-        ``dead`` says of a holder that its process is certainly gone.
+    def lost(self, over: Callable[[Lease], bool]) -> bool:
+        """Whether it should be running and nobody holds its lease any more; ``over`` says so of a lease."""
+        return self.status == "running" and (self.lease is None or over(self.lease))
+
+    def sent_again(self, now: float) -> OperationRecord:
+        """About to be sent once more."""
+        return replace(self, sent=now, sends=self.sends + 1)
+
+    def unsent(self) -> OperationRecord:
+        """Known not to be sent after all."""
+        return replace(self, sends=0)
+
+    def send_at(self) -> float:
+        """When it is to be sent next (Unix time), as long as nobody has begun it.
+
+        A message that was lost is sent again, ever more seldom, since it may only wait behind many others;
+        a second one finds nothing to do.
         """
-        if self.status != "running":
-            return False
-        return self.lease is None or self.lease.expires < now or dead(self.lease.holder)
+        if self.sent is None or not self.sends:
+            return self.not_before or 0.0
+        return self.sent + min(RESEND_AT_MOST, RESEND_AFTER * 2.0 ** (self.sends - 1))
 
     def failed(
         self, problem: Mapping[str, Any], now: float, *, retry: bool, **outcome: Any
@@ -184,6 +237,7 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
             backoff=self.backoff * 2,
             not_before=now + self.backoff,
             lease=replace(self.lease, holder="", expires=0.0),
+            sends=0,
         )
 
     def interrupted(self, now: float, **outcome: Any) -> OperationRecord:
@@ -236,6 +290,7 @@ class Gone(msgspec.Struct, frozen=True, tag="gone", tag_field="kind"):
     why: str
     until: float
     key: str | None = None
+    scattered: bool = False
 
     @classmethod
     def of(cls, operation: OperationRecord, why: str, now: float) -> Gone:
@@ -248,6 +303,7 @@ class Gone(msgspec.Struct, frozen=True, tag="gone", tag_field="kind"):
             why,
             now + FORGET_AFTER,
             operation.key,
+            operation.scattered,
         )
 
 

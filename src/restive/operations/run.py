@@ -6,6 +6,7 @@ what is stored in between is merged, and what is stored last is the last report.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,12 +15,14 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BackendError, Canceled, Conflict, Interrupted
+from ..errors import BackendError, BackendUnavailable, Canceled, Conflict, Interrupted
 from .files import Files, Part
+from .patience import WAITS, patiently
 from .progress import Meter
 from .record import OperationRecord
 from .stop import Stop
 from .store import Store
+from .witness import Witness
 
 __all__ = ["Run"]
 
@@ -42,9 +45,11 @@ class Run:
         lease: float,
         timeout: float | None = None,
         budget: int | None = None,
+        look: float | None = None,
         wake: Callable[[], None],
         announce: Callable[[OperationRecord], None],
     ) -> None:
+        """``look``: seconds after which a cancel is looked for, of a function that does not ask itself."""
         assert operation.lease is not None
         self.operation = operation
         self.id, self.attempt, self.number = operation.id, operation.attempt, operation.lease.number
@@ -53,7 +58,7 @@ class Run:
         self.parts, self.size = operation.parts, operation.size
         self.open_files: dict[str, Any] = {}
         """The parts that are being written, by name."""
-        self._interval, self._lease = interval, lease
+        self._interval, self._lease, self._look = interval, lease, look
         self._wake, self._announce = wake, announce
         self._lock = threading.Lock()
         self._storing = threading.Lock()
@@ -61,6 +66,7 @@ class Run:
         self._listed: set[str] | None = None
         """The names of the parts that are listed, once a run after the first has asked for them."""
         self._meter = Meter()
+        self.witness = Witness(operation)
         self._dirty = False
         self._stored_at = self._looked_at = time.monotonic()
         self._deadline = None if timeout is None else self._stored_at + timeout
@@ -100,7 +106,8 @@ class Run:
         """Raise ``Canceled`` or ``Interrupted`` where the function should end."""
         self._stop.check()
         if time.monotonic() - self._looked_at >= LOOK_EVERY:
-            self.fence()
+            with contextlib.suppress(BackendError):  # it may be back before the lease is over
+                self.fence()
 
     @property
     def room(self) -> int | None:
@@ -122,7 +129,25 @@ class Run:
         """Add a finished part to the operation's stream, unless an earlier run has done so."""
         if self.number > 1 and self._is_listed(part.name):
             return
-        data = msgspec.json.encode(part)
+        self._publish_patiently(part, msgspec.json.encode(part))
+        self._stop.check()
+        self._wake()
+
+    def _publish_patiently(self, part: Part, data: bytes) -> None:
+        for wait in WAITS:
+            try:
+                self._publish(part, data)
+            except BackendUnavailable:
+                time.sleep(wait)
+                self._stop.check()
+                if self._went_in(part.name):  # no answer came, and yet it was done
+                    self._count(self._loaded())
+                    return
+            else:
+                return
+        self._publish(part, data)
+
+    def _publish(self, part: Part, data: bytes) -> None:
         with self._storing:
             try:
                 # One step with the lease: no part is listed under one that is over.
@@ -133,8 +158,16 @@ class Run:
                 self.stop(Interrupted)
             else:
                 self._count(saved)
-        self._stop.check()
-        self._wake()
+                if saved is not None:
+                    self.witness.part(part.name, part.size)
+
+    def _went_in(self, name: str) -> bool:
+        """Whether it is listed. Raises ``BackendUnavailable`` where that cannot be known now."""
+        return name in patiently(lambda: _names(self.store, self.id))
+
+    def _loaded(self) -> OperationRecord | None:
+        found = self.store.load(self.id)
+        return found if isinstance(found, OperationRecord) else None
 
     def _count(self, saved: OperationRecord | None) -> None:
         if saved is None:
@@ -175,8 +208,20 @@ class Run:
         self._stop.on(callback)
 
     def due(self) -> float:
-        """The monotonic time at which ``save`` is next to be called."""
+        """The monotonic time at which ``tend`` is next to be called."""
+        due = self._save_at()
+        return due if self._look is None else min(due, self._looked_at + self._look)
+
+    def _save_at(self) -> float:
         return self._stored_at + (self._interval if self._dirty else self._lease / 3)
+
+    def tend(self) -> None:
+        """Do what is due: store, or only look for a cancel."""
+        if self._save_at() <= time.monotonic():
+            self.save()
+        else:
+            with contextlib.suppress(Canceled, Interrupted, BackendError):  # who asks is told
+                self.fence()
 
     def overdue(self, grace: float) -> float | None:
         """The monotonic time at which it has run too long, or has had ``grace`` seconds to end; or never."""
@@ -210,9 +255,11 @@ class Run:
         else:
             self._see(saved)
             if shown:
+                self.witness.progress(progress)
                 self._announce(saved)
 
     def _see(self, found: OperationRecord) -> None:
+        self._looked_at = time.monotonic()
         try:
             found.check(self.number)
         except (Canceled, Interrupted) as stop:
@@ -233,9 +280,11 @@ class Run:
                 return transition(found, meter, parts)
 
             try:
-                return self.store.update(self.id, final)
+                saved = self.store.update(self.id, final)
             except (Canceled, Interrupted):
-                return None
+                saved = None
+            self.witness.end(saved)
+            return saved
 
 
 def _names(store: Store, identity: str) -> set[str]:

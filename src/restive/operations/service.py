@@ -19,6 +19,7 @@ from ..backends import offload
 from ..backends.port import Backend, Page
 from ..errors import Problem
 from ..http.targets import scope_target
+from ..hub.hub import Hub
 from ..settings import Settings
 from .answers import gone, not_found
 from .arriving import Arrivals
@@ -29,6 +30,7 @@ from .idempotency import idempotency_key
 from .identity import is_identity
 from .notices import Notices
 from .options import Options
+from .part_streams import PartStreams
 from .record import Gone, OperationRecord, Place, Status
 from .runner import Runner
 from .store import Store
@@ -56,7 +58,11 @@ class Host(Protocol):
     def backend(self) -> Backend: ...
     @property
     def home(self) -> Path: ...
+    def hub(self) -> Hub: ...
     def changed(self, *targets: str, below: bool = False) -> None: ...
+    def twin(self) -> Callable[[], Host]:
+        """What makes a host of the same backend in another process; it can be pickled."""
+        ...
 
 
 class Service:
@@ -78,24 +84,21 @@ class Service:
             moved=lambda paths: host.changed(*paths),
             shared=lambda: host.backend.shared,
             swept=self.notices.sweep,
+            twin=host.twin,
         )
         self.arrivals = Arrivals(lambda: host.backend, host.settings, self.store.clock)
         self._submissions = Submissions(
             host.settings, lambda: host.backend, self.store, self.files, self.runner, self.load
         )
         self._waiting = Waiting()
+        self.part_streams = PartStreams(lambda: host.settings, self.reload, self._read_parts)
 
     def _announce(self, operation: OperationRecord) -> None:
         """Tell the watchers of everything that may have changed with the document."""
-        targets = [operation.location, f"{operation.location}/parts"]
-        if operation.final:
-            targets.append(f"{operation.location}/result")
-        if operation.owner is not None:
-            targets.append(operation.target)
         self._waiting.wake(operation.id)
         if operation.final and operation.notify:
             self.notices.wake()
-        self.host.changed(*targets)
+        self.host.changed(*operation.targets)
 
     def drain(self, seconds: float) -> None:
         """Give running operations ``seconds`` to finish, then interrupt them. Blocks."""
@@ -137,10 +140,13 @@ class Service:
         if not is_identity(identity):
             return None
         entry = await self._offload(self.store.load, identity)
-        if isinstance(entry, OperationRecord) and entry.lost(self.store.clock(), self.runner.holders.dead):
+        if isinstance(entry, OperationRecord) and self._lost(entry):
             await self._offload(self.runner.end_lost, entry)
             entry = await self._offload(self.store.load, identity)
         return entry
+
+    def _lost(self, entry: OperationRecord) -> bool:
+        return self.runner.is_foreign(entry.id) and self.runner.attempts.vigil.lost(entry)
 
     async def reload(self, identity: str) -> OperationRecord | None:
         """As ``load``, without the trace of one that is gone."""
@@ -160,9 +166,12 @@ class Service:
         """Store and queue an operation, or find the one of this Idempotency-Key. Raises ``Problem``."""
         await self._resume()
         target = scope_target(request.scope).partition("?")[0]
-        key = idempotency_key(tuple(request.scope["headers"]))
+        fields = tuple(request.scope["headers"])
+        key = idempotency_key(fields)
         route = route_of(request, declaration)
-        return await self._submissions.submit(Asked(declaration, route, target, owner, values, options, key))
+        return await self._submissions.submit(
+            Asked(declaration, route, target, owner, values, options, key, fields)
+        )
 
     async def final(self, operation: OperationRecord, seconds: float) -> OperationRecord:
         """The operation once it is final, or after ``seconds``. Raises ``Problem`` (410) once deleted."""
@@ -205,7 +214,7 @@ class Service:
         if not operation.long:
             return bytes(operation.result)
         try:
-            return await anyio.to_thread.run_sync(self.files.read_result, operation.id)
+            return await anyio.to_thread.run_sync(self.files.read_result, operation.id, operation.run)
         except FileNotFoundError:
             raise gone(operation) from None
         except OSError as error:
@@ -213,6 +222,9 @@ class Service:
             raise Problem(503, "The result cannot be read now", headers={"Retry-After": "5"}) from error
 
     # Parts
+
+    async def _read_parts(self, identity: str, after: str, limit: int) -> Page:
+        return await self._offload(self.store.parts, identity, after, limit)
 
     async def parts(self, operation: OperationRecord, after: str, limit: int) -> Page:
         """Finished parts after an offset. Raises ``Problem`` (400) for an offset that is not its own."""
@@ -227,7 +239,14 @@ class Service:
     async def part(self, operation: OperationRecord, name: str) -> Found | None:
         """A part that is finished, or that the operation's run writes now."""
         writer = operation.lease.number if operation.status == "running" and operation.lease else None
-        return await anyio.to_thread.run_sync(self.files.part, operation.id, name, writer)
+        return await anyio.to_thread.run_sync(self._part, operation, name, writer)
+
+    def _part(self, operation: OperationRecord, name: str, writer: int | None) -> Found | None:
+        found = self.files.part(operation.id, name, writer)
+        if found is not None or not operation.parts or self.files.place.parts is None:
+            return found
+        part = self.runner.attempts.listed.find(operation.id, name)
+        return None if part is None else self.files.elsewhere(operation.id, part)
 
     async def running(self, identity: str) -> bool:
         """Whether the operation still runs."""

@@ -3,7 +3,7 @@
 - ``operation/<id>``: the record, or for a day its trace (``Gone``).
 - ``operation-input/<id>``: the stored arguments.
 - ``operation-open/<id>``: a mark, as long as it is not final: who looks for work or for lost leases reads
-  these marks only.
+  these marks only. Of one that was sent to another machine it also says that it was begun there.
 - ``operation-due/<time>/<id>``: a mark: what to forget, and when.
 - ``operation-of/<owner>/<route>/<id>``: the listing of one owner, where there are owners; its value is the
   operation's size in bytes.
@@ -22,13 +22,14 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from ..backends.port import Append, Backend, Delete, Drop, Page, Record, Save, Step
 from ..errors import Canceled, Conflict, Interrupted
+from ..telemetry import metrics
 from .identity import Identities, time_of
 from .record import Gone, OperationRecord
 
@@ -36,9 +37,12 @@ __all__ = ["Entry", "Store"]
 
 Entry = OperationRecord | Gone
 Transition = Callable[[OperationRecord], OperationRecord | None]
+Remove = Callable[[str, bool], None]
+"""Gets an identity, and whether files of it may lie where this process would not look by itself."""
 
 
 ENTRY = msgspec.json.Decoder(Entry)
+BEGUN = b"begun"
 RECENT = 1000
 """Operations whose last state is kept in memory."""
 
@@ -161,6 +165,8 @@ class Store:
     def _apply(self, name: str, made: _Made, durable: bool = True) -> OperationRecord:
         """Do the steps, and keep what is now stored under ``name`` for the next change."""
         results = self._backend().apply(made.steps, durable=durable)
+        if made.stored is not None and made.stored.final:
+            metrics.ended.of(made.stored.declaration, made.stored.status).value += 1
         if made.stored is not None and not made.stored.final:
             (version,) = (
                 result
@@ -183,6 +189,8 @@ class Store:
         """The steps from one state of an operation to the next."""
         ends = new.final and not old.final
         steps: list[Step] = []
+        if new.sent is not None and new.status == "running" != old.status:
+            steps.append(Save(f"operation-open/{new.id}", BEGUN, None))
         if ends:
             steps.append(_mark("due", new.id, new.expires() or 0.0))
         if ends and new.notify:
@@ -223,11 +231,17 @@ class Store:
         """Bytes of all operations of one owner, under whatever route."""
         return sum(int(mark.value or 0) for mark in self._marks(f"operation-of/{_digest(owner)}/"))
 
-    def open(self, known: Container[str] = ()) -> list[OperationRecord]:
-        """Those that are not final and not ``known``, oldest first. Marks left by a crash are removed."""
+    def open_marks(self) -> dict[str, bool]:
+        """The identities of all that are not final, newest first, and whether they were begun elsewhere."""
+        return {mark.name.rpartition("/")[2]: mark.value == BEGUN for mark in self._marks("operation-open/")}
+
+    def open(self, known: Container[str] = (), marks: Iterable[str] | None = None) -> list[OperationRecord]:
+        """Those that are not final and not ``known``, oldest first. Marks left by a crash are removed.
+
+        ``marks`` are the identities, where they were read already.
+        """
         found: list[OperationRecord] = []
-        for mark in self._marks("operation-open/"):
-            identity = mark.name.rpartition("/")[2]
+        for identity in self.open_marks() if marks is None else marks:
             if identity in known:
                 continue
             entry = self.load(identity)
@@ -259,20 +273,21 @@ class Store:
                 return
             before = marks[-1].name
 
-    def expire(self, remove: Callable[[str], None]) -> None:
-        """Forget what was kept long enough; ``remove`` gets each identity whose files are to go."""
+    def expire(self, remove: Remove) -> None:
+        """Forget what was kept long enough; ``remove`` gets what each leaves behind in files."""
         prefix, now = "operation-due/", self.clock()
         for mark in list(self._marks(prefix, f"{prefix}{_stamp(now)}")):
             self._expire(mark.name.rpartition("/")[2], now, remove)
             self._backend().delete(mark.name)
 
-    def _expire(self, identity: str, now: float, remove: Callable[[str], None]) -> None:
+    def _expire(self, identity: str, now: float, remove: Remove) -> None:
         found, entry = self._find(identity)
         if isinstance(entry, OperationRecord) and (entry.expires() or now + 1) <= now:
             self.forget(identity, "expired")
-            remove(identity)
+            remove(identity, entry.scattered)
         elif isinstance(entry, Gone) and entry.until <= now and found is not None:
-            remove(identity)  # again: a process may have stopped between trace and files
+            # Again: a process may have stopped between trace and files.
+            remove(identity, entry.scattered)
             trace = Delete(found.name, found.version)
             keys: list[Step] = [] if entry.key is None else [Delete(entry.key)]
             try:

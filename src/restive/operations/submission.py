@@ -20,10 +20,12 @@ from starlette.datastructures import UploadFile
 from ..backends import offload
 from ..backends.port import Backend
 from ..errors import Conflict, Problem
+from ..http.fields import Fields
 from ..settings import Settings
 from .answers import gone
 from .arriving import uploading
 from .declaration import Declaration
+from .engines.port import Elsewhere
 from .files import COPY_CHUNK, Files
 from .forms import link
 from .idempotency import Key, Keys, Known, fingerprint, other_payload, record_name
@@ -34,6 +36,7 @@ from .record import OperationRecord
 from .runner import Runner
 from .store import ORPHAN_AFTER, Entry, Store
 from .upload import StoredUpload
+from .witness import submission
 
 __all__ = ["Asked", "Submissions", "storage_problem"]
 
@@ -60,6 +63,8 @@ class Asked:
     options: Options = Options()
     key: str | None = None
     """Its Idempotency-Key."""
+    fields: Fields = ()
+    """The request's header fields."""
 
 
 class Submissions:
@@ -116,17 +121,24 @@ class Submissions:
         return entry
 
     async def _new(self, asked: Asked, key: Key | None) -> OperationRecord:
+        if self._runner.is_full(asked.owner):
+            await offload(self._backend(), self._runner.recount)
         self._runner.reserve(asked.owner)
         try:
-            one = _Submission(self._store, self._files, self._quota)
-            operation = self._record(one, asked, key)
-            operation = await anyio.to_thread.run_sync(one.store, operation, asked, key)
+            with submission(asked.declaration.path, asked.fields) as submitted:
+                away = self._runner.elsewhere(asked.declaration)
+                one = _Submission(self._store, self._files, self._quota, away=away is not None)
+                operation = changed(self._record(one, asked, key, away=away), trace=submitted.trace)
+                operation = await anyio.to_thread.run_sync(one.store, operation, asked, key)
+                submitted.stored(operation.id)
         finally:
             self._runner.release(asked.owner)
         self._runner.enqueue(operation)
         return operation
 
-    def _record(self, one: _Submission, asked: Asked, key: Key | None) -> OperationRecord:
+    def _record(
+        self, one: _Submission, asked: Asked, key: Key | None, *, away: Elsewhere | None
+    ) -> OperationRecord:
         declaration, options = asked.declaration, asked.options
         retention = declaration.retention
         return OperationRecord(
@@ -144,13 +156,17 @@ class Submissions:
             key=None if key is None else key.name,
             webhook=options.webhook,
             notify=options.webhook is not None or declaration.on_end is not None,
+            sent=max(one.created, options.not_before or 0.0) if away is not None else None,
+            sends=1 if away is not None and away.repeatable else 0,
         )
 
 
 class _Submission:
     """One submission; ``store`` blocks, and leaves nothing behind where it raises."""
 
-    def __init__(self, store: Store, files: Files, quota: Quota) -> None:
+    def __init__(self, store: Store, files: Files, quota: Quota, *, away: bool) -> None:
+        """``away``: it is to run on another machine."""
+        self._away = away
         self.created = store.clock()
         self.id = store.identities.new(self.created)
         self._store, self._files, self._quota = store, files, quota
@@ -166,15 +182,16 @@ class _Submission:
                 raise Problem(413, detail=detail)
             if self._uploads:
                 self._files.sync(self.id)
-            operation = changed(operation, size=self._size)
+            home = self._files.identity() if self._away else ""
+            operation = changed(operation, size=self._size, home=home)
             steps = [] if key is None else [key.step(self.id)]
             with self._quota.held(operation.owner, self._size):
                 self._store.create(operation, arguments, *steps)
         except OSError as error:
-            self._files.remove(self.id)
+            self._files.remove(self.id, self._away)
             raise storage_problem(error) from error
         except BaseException:
-            self._files.remove(self.id)
+            self._files.remove(self.id, self._away)
             raise
         return operation
 
@@ -187,7 +204,10 @@ class _Submission:
                 shutil.copyfileobj(upload.file, copy, COPY_CHUNK)
         size = path.stat().st_size
         self._size += size
-        return StoredUpload(str(path), size, upload.filename, upload.content_type)
+        key = ""
+        if self._away and self._files.place.parts is not None:
+            key = self._files.send_upload(self.id, path)
+        return StoredUpload(str(path), size, upload.filename, upload.content_type, key)
 
 
 def storage_problem(error: OSError) -> Problem:

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError
+from .record import OperationRecord
 
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["News", "Ripening", "Sweep"]
+__all__ = ["News", "Patrol", "Recount", "Retrying", "Ripening", "Sweep"]
 
 logger = logging.getLogger("restive.operations")
+
+RECOUNT_EVERY = 0.5
+"""Seconds between two looks at what runs elsewhere and holds others back."""
 
 NEWS_EVERY = 1.0
 """Seconds between two announcements of places in the queue."""
@@ -62,18 +66,65 @@ class Sweep:
     def do(self) -> None:
         """Sweep."""
         self._swept = time.monotonic()
-        runner, now = self._runner, self._runner.store.clock()
-        holders = set()
-        for found in runner.store.open(runner.known()):
+        runner = self._runner
+        holders, running = set(), set()
+        marks = runner.settle()
+        for found in runner.store.open(runner.known(), marks):
+            if runner.follows(found):
+                continue
             if found.status == "queued":
-                runner.enqueue(found)
-            elif found.lost(now, runner.holders.dead):
+                runner.adopt(found)
+                continue
+            running.add(found.id)
+            if runner.attempts.vigil.lost(found):
                 runner.end_lost(found)
             elif found.lease is not None:
                 holders.add(found.lease.holder)
+        runner.attempts.vigil.keep(running)
         runner.holders.forget(holders)
         runner.store.expire(runner.files.remove)
         self._then()
+
+
+class Patrol:
+    """Looks more often at the leases of other machines, whose end nothing else tells of."""
+
+    def __init__(self, runner: Runner, lease: float) -> None:
+        self._runner = runner
+        self._every = max(0.1, min(1.0, lease / 10))
+        self._done = 0.0
+
+    def due(self) -> float | None:
+        """A moment after the last look, while there are any."""
+        return self._done + self._every if self._runner.attempts.vigil.watched() else None
+
+    def do(self) -> None:
+        """Look at them."""
+        self._done = time.monotonic()
+        runner = self._runner
+        for identity, holder in runner.attempts.vigil.watched():
+            if runner.holders.alive(holder):
+                continue  # it is on this machine: the sweep will do
+            found = runner.store.load(identity)
+            if isinstance(found, OperationRecord) and runner.attempts.vigil.lost(found):
+                runner.end_lost(found)
+
+
+class Recount:
+    """Sees sooner than the sweep which of those that hold others back have ended."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._done = 0.0
+
+    def due(self) -> float | None:
+        """A moment after the last time, while anything is held back."""
+        return self._done + RECOUNT_EVERY if self._runner.held_back else None
+
+    def do(self) -> None:
+        """Count."""
+        self._done = time.monotonic()
+        self._runner.settle()
 
 
 class Ripening:
@@ -90,6 +141,24 @@ class Ripening:
     def do(self) -> None:
         """Line them up."""
         self._runner.ripen()
+
+
+class Retrying:
+    """Tries engines again that took nothing."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def due(self) -> float | None:
+        """When the first of them is to be tried, where anything waits for it."""
+        found = self._runner.posting.next_try() if self._runner.busy else None
+        return None if found is None else found[0]
+
+    def do(self) -> None:
+        """Try it."""
+        found = self._runner.posting.next_try()
+        if found is not None:
+            self._runner.wake(found[1])
 
 
 class News:

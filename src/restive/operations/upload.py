@@ -17,6 +17,8 @@ class StoredUpload(msgspec.Struct, frozen=True):
     size: int
     filename: str | None
     type: str | None
+    key: str = ""
+    """Its key in the depot, where a worker on another machine is to fetch it."""
 
 
 class Upload(UploadFile):

@@ -114,6 +114,7 @@ class ExecutorEngine:
             number=call.number,
             line=self._pool.address(),
             levels=self._levels(),
+            trace=run.witness.trace,
             function=function,
             name=_name(task),
             stored=task.stored,
@@ -179,6 +180,7 @@ class ExecutorEngine:
             number=call.number,
             line=self._pool.address(),
             levels=self._levels(),
+            trace=call.run.witness.trace,
             piece=piece,
             by_value=self._by_value,
         )

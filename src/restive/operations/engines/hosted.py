@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from ...errors import Problem
@@ -42,7 +43,7 @@ class HostedEngine:
         """Have the function called on one of the executor's threads, and wait for its end."""
         with self.threads.attending(run.id):
             try:
-                return self._executor.submit(self._called, task, run).result()
+                return self._executor.submit(copy_context().run, self._called, task, run).result()
             except RuntimeError as error:  # it is shut down
                 logger.error("Operation %s cannot be called: %s", run.id, error)
                 problem = Problem(500, "The operation failed", "Its executor takes no more calls.")

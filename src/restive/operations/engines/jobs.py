@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ...telemetry.tracing import Carrier
 from ..files import FilesPlace
 from ..record import Status
 from .log_relay import Levels
@@ -31,6 +32,8 @@ class Job:
     """Where the worker is to connect, if it was not started with a line."""
     levels: Levels
     """Of the server's loggers."""
+    trace: Carrier | None = None
+    """What carries the run's trace on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

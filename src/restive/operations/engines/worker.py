@@ -20,6 +20,7 @@ from typing import Any, cast
 import msgspec
 
 from ...errors import Canceled, Interrupted, Problem
+from ...telemetry.tracing import carried
 from ..arguments import Signature, signature_of
 from ..calling import Outcome, call
 from ..handle import Operation
@@ -84,7 +85,8 @@ def _perform(job: FunctionJob, line: Lifeline) -> bytes:
             outcome = unloadable(job.id, job.name, error)
         else:
             _tell_begun(job, line)
-            outcome = call(function, signature, job.stored, Operation(run, run), run)
+            with carried(job.trace):  # not before: its module may set up what traces are made with
+                outcome = call(function, signature, job.stored, Operation(run, run), run)
         return _encoded(outcome, run, line)
 
 
@@ -94,7 +96,8 @@ def _piece(job: PieceJob, line: Lifeline) -> bytes:
         _tell_begun(job, line)
         try:
             function, item = pickle.loads(job.piece)  # noqa: S301 - from a worker of the same server
-            context = contextvars.copy_context()
+            with carried(job.trace):
+                context = contextvars.copy_context()
             context.run(mapped.set, True)
             result = context.run(function, item)
         except BaseException as error:  # noqa: BLE001 - it is raised where op.map is iterated

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 __all__ = ["in_thread"]
@@ -19,8 +20,10 @@ async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
         if not done.cancelled():
             done.set_result(outcome)
 
+    context = copy_context()
+
     def work() -> None:
-        outcome = _outcome(function, arguments)
+        outcome = context.run(_outcome, function, arguments)
         try:
             loop.call_soon_threadsafe(tell, outcome)
         except RuntimeError:  # the loop is closed: nobody waits

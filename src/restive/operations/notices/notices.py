@@ -28,6 +28,7 @@ from ...settings import Settings
 from ..declaration import Declaration
 from ..record import OperationRecord
 from ..store import Store
+from ..witness import count_notice, notice
 from .book import CLAIM, Book, Claim, Mark
 from .receiver import parse_receiver
 from .schedule import ATTEMPTS, retry_at
@@ -265,7 +266,8 @@ class Notices:
             return
         holding = asyncio.create_task(self._hold(claim))
         try:
-            told = await self._teller.tell(operation, on_end, claim.notice)
+            with notice(operation, claim.notice.attempt):
+                told = await self._teller.tell(operation, on_end, claim.notice)
         except asyncio.CancelledError:
             self._book.release(claim)
             raise
@@ -283,6 +285,7 @@ class Notices:
 
     def _settle(self, claim: Claim, told: Told) -> None:
         if told.called and told.sent:
+            count_notice("told")
             self._book.close(claim)
             return
         attempt, identity = claim.notice.attempt, claim.mark.identity
@@ -290,8 +293,10 @@ class Notices:
         if due is None:
             text = "Operation %s: its end could not be told in %d attempts; given up."
             logger.error(text, identity, ATTEMPTS, extra={"operation": identity})
+            count_notice("given-up")
             self._book.close(claim)
             return
+        count_notice("retried")
         again = replace(claim.notice, attempt=attempt + 1, called=told.called, sent=told.sent)
         self._book.postpone(claim, again, due)
         self._times.add(due)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...http.freshness import retry_after
 from ...settings import Settings
+from ...telemetry.tracing import carrier
 from ..record import OperationRecord
 from .addresses import networks_of
 from .blocking import in_thread
@@ -100,7 +101,7 @@ class Teller:
             self._sender = Sender(networks_of(self._settings.webhook_networks), self._resolve)
         keys = secrets_of(self._settings.webhook_secret or "")
         body = body_of(operation)
-        fields = signed_fields(keys, message_id(operation), self._clock(), body)
+        fields = {**signed_fields(keys, message_id(operation), self._clock(), body), **(carrier() or {})}
         return await self._sender.post(receiver, fields, body)
 
 
