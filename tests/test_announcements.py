@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from restive.announcements import MOST, Outbox, soon, unpack
+from restive.announcements import MOST, PATIENCE, Outbox, Subscription, pack, soon, unpack
 from restive.backends.memory import MemoryBackend
+from restive.backends.port import Listener
 from restive.errors import BackendUnavailable
 from restive.http.invalidation import Change
 
 
 class Slow(MemoryBackend):
-    """Keeps what is announced; the first waits for ``go``, one called ``/refused`` is refused."""
+    """Keeps what is announced; the first waits for ``go``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,10 +27,7 @@ class Slow(MemoryBackend):
     def announce(self, payload: bytes) -> None:
         self.begun.set()
         assert self.go.wait(10)
-        changes = unpack(payload)[1]
-        if Change("/refused") in changes:
-            raise BackendUnavailable("refused")
-        self.sent.append(changes)
+        self.sent.append(unpack(payload)[1])
 
 
 @pytest.fixture
@@ -68,16 +67,66 @@ def test_many_changes_are_several_payloads(backend: Slow):
     assert [change for sent in backend.sent for change in sent] == changes
 
 
-def test_a_failure_is_logged_and_the_next_is_sent(backend: Slow, caplog: pytest.LogCaptureFixture):
-    backend.go.set()
-    outbox = Outbox()
+class Away(MemoryBackend):
+    """Cannot be reached the first ``times`` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def announce(self, payload: bytes) -> None:
+        self._reach()
+        super().announce(payload)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        self._reach()
+        return super().listen(listener)
+
+    def _reach(self) -> None:
+        if self.left:
+            self.left -= 1
+            raise BackendUnavailable("away")
+
+
+def heard_by(backend: MemoryBackend) -> queue.Queue[tuple[Change, ...]]:
+    """What others hear of ``backend``."""
+    said: queue.Queue[tuple[Change, ...]] = queue.Queue()
+    MemoryBackend.listen(backend, lambda payload: said.put(unpack(payload)[1]) if payload else None)
+    return said
+
+
+def test_what_could_not_be_announced_is_announced_later(caplog: pytest.LogCaptureFixture):
+    """Nobody else can know of it."""
+    backend, outbox = Away(3), Outbox()
+    said = heard_by(backend)
     with caplog.at_level(logging.ERROR):
-        outbox.put(backend, [Change("/refused")])
+        outbox.put(backend, [Change("/first")])
         settled()
-    outbox.put(backend, [Change("/next")])
+        outbox.put(backend, [Change("/next")])
+        found: set[Change] = set()
+        while found != {Change("/first"), Change("/next")}:
+            found.update(said.get(timeout=10))
+    assert caplog.text.count("did not reach other processes yet: away") == 1
+
+
+def test_after_many_failures_everything_has_changed():
+    backend = Away(PATIENCE + 1)
+    said = heard_by(backend)
+    Outbox().put(backend, [Change("/first")])
+    assert said.get(timeout=20) == (Change("/", below=True),)
+
+
+def test_what_nobody_could_hear_at_first_is_heard_later():
+    """And what was announced meanwhile is made good by looking at everything."""
+    backend = Away(2)
+    news: queue.Queue[object] = queue.Queue()
+    subscription = Subscription(backend, news.put)
+    subscription.start()
+    assert news.get(timeout=10) is None
+    backend.announce(pack([Change("/a")], node=b"0123456789abcdef"))
+    assert news.get(timeout=10) == (Change("/a"),)
+    subscription.stop()
     settled()
-    assert "did not reach other processes: refused" in caplog.text
-    assert backend.sent == [(Change("/next"),)]
 
 
 def test_changes_from_many_threads_all_arrive(backend: Slow):

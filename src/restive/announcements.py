@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import secrets
 import threading
 from collections import deque
@@ -114,18 +115,40 @@ class Courier:
 
 soon = Courier()
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds before what a backend refused is tried again: the first time, and at most."""
+
+
+def again(work: Callable[[], None], failures: int) -> None:
+    """Do ``work`` after a pause that grows with the failures in a row, on a thread of its own."""
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
+    timer = threading.Timer(pause * (0.5 + random.random() / 2), work)  # noqa: S311 - it only spreads load
+    timer.daemon = True  # a process may end while its backend is away
+    timer.name = "restive-courier-again"
+    timer.start()
+
+
+KEPT, PATIENCE = 1000, 5
+"""Changes that wait for a backend which is away, and failures in a row; with more, everything has changed."""
+
+EVERYTHING = Change("/", below=True)
+
 
 class Outbox:
-    """What is to be announced to other processes: what comes while a payload is on its way goes together."""
+    """What is to be announced to other processes: what comes while a payload is on its way goes together.
+
+    Other processes cannot know that an announcement did not leave this one, so it is repeated until it does.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[Change, None] = {}
+        self._failures = 0
         self._trace = ""
         """Of the last of them that has one."""
 
     def put(self, backend: Backend, changes: Iterable[Change]) -> None:
-        """Announce ``changes`` soon. A failure is logged."""
+        """Announce ``changes`` soon. A failure is logged, and tried again."""
         trace = (carrier() or {}).get("traceparent", "")
         with self._lock:
             self._trace = trace or self._trace
@@ -142,7 +165,19 @@ class Outbox:
             for start in range(0, len(changes), MOST):
                 _announce(backend, pack(changes[start : start + MOST], trace=trace))
         except BackendError as error:
-            log.error("An announcement did not reach other processes: %s", error)
+            self._keep(backend, changes, error)
+        else:
+            self._failures = 0
+
+    def _keep(self, backend: Backend, changes: Iterable[Change], error: BackendError) -> None:
+        if not self._failures:
+            log.error("An announcement did not reach other processes yet: %s", error)
+        with self._lock:
+            self._failures += 1
+            self._waiting = dict.fromkeys(changes) | self._waiting
+            if len(self._waiting) > KEPT or self._failures > PATIENCE:
+                self._waiting = {EVERYTHING: None}
+        again(lambda: self._send(backend), self._failures)
 
 
 def _announce(backend: Backend, payload: bytes) -> None:
@@ -163,6 +198,7 @@ class Subscription:
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
         self._wanted = False
+        self._failures = 0
 
     def start(self) -> None:
         """Begin to listen."""
@@ -183,8 +219,12 @@ class Subscription:
                 self._stop = self._backend.listen(listener)
                 lag.listening(+1)
             except BackendError as error:
-                log.error("Announcements of other processes are not heard: %s", error)
+                if not self._failures:
+                    log.error("Announcements of other processes are not heard yet: %s", error)
+                self._failures += 1
+                again(self._listen, self._failures)
                 return
+            self._failures = 0
         # What was announced before this moment was missed.
         self._heard(None)
 

@@ -184,7 +184,8 @@ class Settings:
     )
     engine: Any = _setting(
         "threads",
-        "Where functions run: `threads`, `processes`, `loky`, an `Executor` or a function that makes one.",
+        "Where functions run: `threads`, `processes`, `loky`, an `Executor` or a function that makes one, "
+        "a Celery app, a Dask client.",
     )
     workers: int = _setting(0, "Workers of each engine, threads or processes; 0: one per CPU, at least 2.")
     coroutines: int = _setting(100, "Operations of `async def` that run at once, all on one event loop.")
