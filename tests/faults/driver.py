@@ -20,6 +20,7 @@ from .history import Fault, History, Listed, Residue
 from .observers import Observers
 from .plans import LEASE, Plan, Step, Submission
 from .relay import Relay
+from .submissions import live_through
 
 PATIENCE = 40.0
 """Seconds after the last fault within which everybody has to see the end of everything."""
@@ -102,21 +103,7 @@ class Driver:
     async def _operation(self, wanted: Submission) -> None:
         """Submit one operation, and all that its clients do with it."""
         await self._at(wanted.at)
-        op = await self.observers.submit(wanted)
-        reader = asyncio.create_task(
-            self.observers.follow_parts(op, "log.txt" if wanted.kind == "follow" else "2.txt")
-        )
-        watches = [asyncio.create_task(self.observers.watch(op, each)) for each in wanted.transports]
-        try:
-            if wanted.then:
-                await asyncio.sleep(wanted.after)
-                await self.observers.ask(wanted.then, op)
-            await asyncio.gather(*watches)
-            await self.observers.poll(op)
-        finally:
-            for task in (reader, *watches):
-                task.cancel()
-            await asyncio.gather(reader, *watches, return_exceptions=True)
+        await live_through(self.observers, wanted)
 
     async def _look(self) -> None:
         """What everybody can see at the end."""
@@ -230,7 +217,7 @@ class Driver:
                 self._left(f"{left} of server {member.pid}")
             for phrase in BAD_SIGNS:
                 if phrase in (log := member.log):
-                    self._left(f"in the log of server {member.pid}: {_around(log, phrase)}")
+                    self._left(f"in the log of server {member.pid}: {around(log, phrase)}")
         self._look_into_store()
         self._look_into_folders()
 
@@ -266,6 +253,6 @@ async def later(seconds: float, action: Callable[[], None]) -> None:
     action()
 
 
-def _around(log: str, phrase: str) -> str:
+def around(log: str, phrase: str) -> str:
     begin = log.index(phrase)
     return log[max(0, begin - 200) : begin + 1500]

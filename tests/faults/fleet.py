@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scenarios.servers import TESTS, free_port
@@ -25,20 +25,22 @@ ENDS_WITHIN = 5.0
 """Seconds after which everything that a dead server had started has to be gone."""
 
 MARK = "FAULTS_SERVER"
+UVICORN = ("uvicorn", "faults.fault_app:app")
 
 
 class Member:
     """One server process, ready when its port answers."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], port: int = 0, command: Sequence[str] = UVICORN
+    ) -> None:
         self.port = port or free_port()
         self.mark = uuid.uuid4().hex
         self._log = folder / f"server-{self.mark[:8]}.log"
-        command = ["uvicorn", "faults.fault_app:app", "--host", "127.0.0.1", "--port", str(self.port)]
         paths = filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(self.port)],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **env, MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -18,6 +18,7 @@ class Relay:
         self._random = random
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -30,9 +31,10 @@ class Relay:
     async def stop(self) -> None:
         self._server.close()
         self.cut()
-        for task in list(self._pumps):
+        tasks = [*self._accepting, *self._pumps]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """Break every connection off."""
@@ -40,6 +42,9 @@ class Relay:
             writer.transport.abort()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._accepting.add(task)
         self._open.add(writer)
         try:
             for port in self._random.sample(self.targets, len(self.targets)):
@@ -47,7 +52,10 @@ class Relay:
                     upstream = await asyncio.open_connection("127.0.0.1", port, limit=CHUNK)
                     await self._both((reader, writer), upstream)
                     return
+        except asyncio.CancelledError:
+            pass  # by stop
         finally:
+            self._accepting.discard(task)
             self._open.discard(writer)
             writer.transport.abort() if not writer.is_closing() else None
 

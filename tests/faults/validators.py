@@ -382,7 +382,7 @@ def retries_of(op: str) -> int:
     return int(op.split("/")[2])
 
 
-HARMLESS = {"roll", "cut"}
+HARMLESS = {"roll", "cut", "vanish"}
 
 
 def harmed(history: History, begin: float, end: float) -> bool:
