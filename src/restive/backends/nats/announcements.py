@@ -150,14 +150,12 @@ class Hearing:
         try:
             while self._wanted():
                 try:
-                    await self._renew()
+                    await self._renew(behind=not first)
                 except BackendUnavailable:
                     if first:
                         raise
                     await asyncio.sleep(0.1)
                     continue
-                if not first:
-                    self._heard(LOST)
                 first = False
                 self._up.set()
                 await self._while_well()
@@ -166,12 +164,13 @@ class Hearing:
             self._up.clear()
             await self._end()
 
-    async def _renew(self) -> None:
+    async def _renew(self, *, behind: bool) -> None:
         await self._end()
         self._woken.clear()
         store = await self._connection.run(_the_store)
-        consumer = _Consumer(store, self._heard)
+        consumer = _Consumer(store, self._heard, behind=behind)
         await consumer.open()
+        consumer.catch_up()
         self._consumer = consumer
 
     async def _while_well(self) -> None:
@@ -192,9 +191,12 @@ async def _the_store(store: Store) -> Store:
 
 
 class _Consumer:
-    """One consumer of the stream of announcements: numbers checked, pieces joined."""
+    """One consumer of the stream of announcements: numbers checked, pieces joined.
 
-    def __init__(self, store: Store, heard: Callable[[bytes | None], None]) -> None:
+    ``behind``: what was announced before it was made is missing.
+    """
+
+    def __init__(self, store: Store, heard: Callable[[bytes | None], None], *, behind: bool) -> None:
         self._store = store
         self._heard = heard
         self._name = ""
@@ -203,6 +205,7 @@ class _Consumer:
         self._latest = 0.0
         self._pieces: list[bytes] = []
         self._deaf = False
+        self._behind = behind
 
     async def open(self) -> None:
         """Deliver from now on. Raises ``BackendUnavailable``."""
@@ -259,6 +262,12 @@ class _Consumer:
         elif self._last and int(headers.get("Nats-Last-Stream", 0)) > self._last:
             self._miss(int(headers["Nats-Last-Stream"]))
 
+    def catch_up(self) -> None:
+        """Say that something is missing, if it is: before the first payload, and when nothing more can be."""
+        if self._behind:
+            self._behind = False
+            self._heard(LOST)
+
     def _take(self, message: Msg) -> None:
         try:
             sequence = message.metadata.sequence.stream
@@ -266,6 +275,7 @@ class _Consumer:
         except Exception:  # noqa: BLE001 - nats-py raises many kinds for what is none of JetStream's
             _log.warning("Somebody else sends to the inbox of a NATS consumer.")
             return
+        self.catch_up()
         if self._last and sequence != self._last + 1:
             self._miss(sequence - 1)
         self._last = sequence

@@ -53,7 +53,7 @@ class NatsBackend:
         self._url = NatsUrl.parse(url)
         self.name = name
         self._delivery = Delivery()
-        self._loop = LoopThread(lambda: _Parts(self._url, name, self._delivery))
+        self._loop = LoopThread(lambda: _Parts(self._url, name, self._delivery), _Parts.close)
         forks.register(self)
 
     def __repr__(self) -> str:
@@ -154,7 +154,7 @@ class NatsBackend:
     def close(self) -> None:
         """Close the connection; listeners are called no more. The next call opens anew."""
         self._delivery.close()
-        self._loop.close(_Parts.close)
+        self._loop.close()
 
     # Forks
 

@@ -34,6 +34,9 @@ CONNECT = 2.0
 ANSWER = 1.8
 """Seconds to wait for an answer, and for a sign of life when none has come."""
 ALIVE = 0.5
+BUSY = 0.6
+"""Seconds more that one who is alive may take."""
+
 SLOWEST = 10_000_000
 """Bytes a second: who sends much may wait so much longer."""
 
@@ -91,6 +94,7 @@ class Link:
         self._subscriptions: list[Subscription] = []
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opened = False
+        self._deaf = False
         self.dead = False
         self.server = ""
         """Who is at the other end: another one after every restart, but for a cluster, which is one."""
@@ -112,11 +116,6 @@ class Link:
                 self._inbox = self._client.new_inbox()
                 await self._listen(f"{self._inbox}.*", self._answered, -1)
                 await self._client.flush(timeout=1)
-                if _DENIED.search(self._error):
-                    raise Refused(self._denial("subscribe", "_INBOX.>"), 0)
-        except BackendUnavailable:
-            self.close()
-            raise
         except Exception as error:  # noqa: BLE001 - nats-py raises many kinds, ssl and OSError too
             self.close()
             raise self._unreachable(error) from None
@@ -175,12 +174,14 @@ class Link:
         denied = _DENIED.search(self._error)
         if denied is None:
             return
+        self._deaf = self._deaf or denied[1].startswith(self._inbox.lower())
         for answer in list(self._answers.values()):
-            if answer.subject.lower() == denied[1] and not answer.done.done():
-                answer.done.set_exception(Refused(self._denial("publish", answer.subject), 0))
+            if not answer.done.done() and (self._deaf or answer.subject.lower() == denied[1]):
+                answer.done.set_exception(self._denial(answer.subject))
 
-    def _denial(self, verb: str, subject: str) -> str:
-        return f"{self._url}: the user may not {verb} to {subject}; the documentation lists what it has to."
+    def _denial(self, subject: str) -> Refused:
+        what = "subscribe to _INBOX.>" if self._deaf else f"publish to {subject}"
+        return Refused(f"{self._url}: the user may not {what}; the documentation lists what it has to.", 0)
 
     async def _closed(self) -> None:
         self.die(self._error or "the connection was closed")
@@ -300,6 +301,8 @@ class Link:
     def _expect(self, subject: str, *, many: bool = False) -> tuple[str, _Answer]:
         if self.dead:
             raise Lost(f"{self._url} was lost.")
+        if self._deaf:
+            raise self._denial(subject)
         self._count += 1
         token = f"{self._count:x}{'m' if many else ''}"
         answer = _Answer(subject, asyncio.get_running_loop().create_future())
@@ -321,6 +324,7 @@ class Link:
         done, _ = await asyncio.wait([answer.done], timeout=ANSWER + size / SLOWEST)
         if not done:
             await self._ping(ALIVE)
+            await asyncio.wait([answer.done], timeout=BUSY)
             if not answer.done.done():
                 raise Lost(f"{self._url}: nobody answered {answer.subject} in time. The outcome is unknown.")
         answer.done.result()

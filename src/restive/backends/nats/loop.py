@@ -21,6 +21,7 @@ __all__ = ["LoopThread"]
 
 T = TypeVar("T")
 P = TypeVar("P")
+Last = Callable[[P], Coroutine[Any, Any, None]]
 HANGS = 30.0
 """Seconds after which a call is given up whatever keeps it: its own waits are far shorter."""
 
@@ -31,16 +32,17 @@ ROUNDS = 3
 class _Running(Generic[P]):
     """A loop, its thread, and what lives in it."""
 
-    def __init__(self, parts: P) -> None:
+    def __init__(self, parts: P, last: Last[P]) -> None:
         self.parts = parts
+        self._last = last
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="restive-nats", daemon=True)
         self.thread.start()
         _open.add(self)
 
-    def end(self, last: Coroutine[Any, Any, None]) -> None:
+    def end(self) -> None:
         """Run ``last`` and end the thread."""
-        asyncio.run_coroutine_threadsafe(_finish(last), self.loop)
+        asyncio.run_coroutine_threadsafe(_finish(self._last(self.parts)), self.loop)
         if self.thread is not threading.current_thread():
             self.thread.join(HANGS)
 
@@ -53,10 +55,11 @@ class _Running(Generic[P]):
 
 
 class LoopThread(Generic[P]):
-    """Runs coroutines for callers in other threads, with what ``make`` returns."""
+    """Runs coroutines for callers in other threads, with what ``make`` returns; ``last`` closes that."""
 
-    def __init__(self, make: Callable[[], P]) -> None:
+    def __init__(self, make: Callable[[], P], last: Last[P]) -> None:
         self._make = make
+        self._last = last
         self.lock = threading.Lock()
         self._running: _Running[P] | None = None
 
@@ -64,7 +67,7 @@ class LoopThread(Generic[P]):
         """Run the coroutine that ``work`` makes; what it returns or raises."""
         with self.lock:
             if self._running is None:
-                self._running = _Running(self._make())
+                self._running = _Running(self._make(), self._last)
             future: Future[T] = asyncio.run_coroutine_threadsafe(
                 work(self._running.parts), self._running.loop
             )
@@ -85,14 +88,14 @@ class LoopThread(Generic[P]):
             if self._running is not None:
                 self._running.loop.call_soon_threadsafe(function, self._running.parts)
 
-    def close(self, last: Callable[[P], Coroutine[Any, Any, None]]) -> None:
-        """Run ``last``, then end the thread; calls that have not ended are cancelled."""
+    def close(self) -> None:
+        """Close what lives in the loop and end the thread; calls that have not ended are cancelled."""
         with self.lock:
             running, self._running = self._running, None
         if running is None:
             return
         _open.discard(running)
-        running.end(last(running.parts))
+        running.end()
 
     def forget(self) -> P | None:
         """In a forked child: the parent's thread does not exist. What lived in its loop."""
@@ -112,7 +115,7 @@ _open: WeakSet[_Running[Any]] = WeakSet()
 def _end_all() -> None:
     """A process may end without closing: then no task is torn in its middle, which asyncio complains of."""
     for running in list(_open):
-        running.end(asyncio.sleep(0))
+        running.end()
 
 
 _inherited: list[_Running[Any]] = []
