@@ -11,6 +11,8 @@ import pytest
 from faults.history import Event, Fault, History, Submitted, View
 from faults.table.events import (
     Appended,
+    Ended,
+    Fleet,
     Inside,
     Put,
     Read,
@@ -187,6 +189,40 @@ def test_whoever_is_harmed_may_be_told_late_by_a_watch():
     instead(current(1.8, 2, link=3), at=9.1)(history)
     history.add(Fault(at=4.0, until=8.0, what="stop-node"))
     assert judge(history) == []
+
+
+def killed_before_it_announced() -> History:
+    """A node that was cut off has taken a write, and is killed before it has a way to tell the others."""
+    history = good()
+    history.events += [
+        Fleet(at=0.1, recheck=60.0),
+        Fault(at=1.9, until=2.5, what="cut-net"),
+        put(2.0, 3),
+        Ended(at=3.0, node=0, orderly=False),
+        Fault(at=3.0, until=4.0, what="kill-node"),
+    ]
+    return history
+
+
+def test_what_nobody_alive_knows_is_seen_at_the_recheck():
+    assert judge(killed_before_it_announced()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        instead(Fleet(at=0.1, recheck=60.0), recheck=5.0),
+        instead(Fault(at=1.9, until=2.5, what="cut-net"), what="stop-node"),
+        instead(Ended(at=3.0, node=0, orderly=False), node=1),
+        instead(Ended(at=3.0, node=0, orderly=False), at=1.8),
+        add(replace(put(2.6, 4), node=1)),
+    ],
+    ids=["rechecked", "had a way", "another node", "before", "a later one"],
+)
+def test_what_somebody_knows_reaches_all(change):
+    history = killed_before_it_announced()
+    change(history)
+    assert {each.promise for each in judge(history)} == {"ends_on_last"}
 
 
 def test_an_interruption_is_excused_for_a_while_after_a_fault():

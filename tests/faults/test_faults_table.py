@@ -10,7 +10,7 @@ import pytest
 
 from faults.table.command import run_seeds
 
-SEEDS = {"memory": (6,), "sqlite": (3, 8, 19), "redis": (1, 7), "nats": (1, 7), "postgres": (2, 4)}
+SEEDS = {"memory": (3,), "sqlite": (5, 11), "redis": (12, 14), "nats": (7, 22), "postgres": (2, 8)}
 
 
 @pytest.mark.timeout(240)

@@ -21,7 +21,7 @@ from faults.submissions import live_through
 from scenarios.watches import new_client
 
 from .clients import WriterClient
-from .events import Inside, Resident, Settled
+from .events import Fleet, Inside, Resident, Settled
 from .ghosts import Ghosts
 from .nodes import Node, Nodes
 from .promises import SLACK, is_held
@@ -73,6 +73,7 @@ class Arena:
     async def run(self, plan: Schedule, history: History) -> None:
         """One schedule, from its first client to the last one's end; ``history`` gets what happens."""
         begun = time.monotonic()
+        history.add(Fleet(at=begun, recheck=self.shape.settings["recheck"]))
         before = await self._inside()
         await Play(
             plan, history, self._nodes, Striker(self._nodes, self._store, history, Random(plan.seed))

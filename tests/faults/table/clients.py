@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
 from faults.history import History
-from scenarios.watches import new_client
+from scenarios.watches import Lost, new_client
 
 from .events import Put
 from .nodes import Node
 from .schedule import Writer
 
+T = TypeVar("T")
 PATIENCE = 2.0
 """Seconds after which a request, or a connection on which nothing comes, is given up."""
+
+HASTY = 0.1
+"""The share of requests whose client goes away at once: its answer is lost, whatever came of it."""
+
+SLICE = 0.5
+"""Seconds after which a connection on which nothing came is asked whether its node lives."""
 
 AGAIN = 0.08
 """Seconds after which a request without a good answer is made again, at most."""
@@ -52,13 +59,28 @@ class Client:
         self._node = self._random.choice(others)
         return self._node
 
+    async def while_alive(self, node: Node, awaitable: Coroutine[Any, Any, T]) -> T:
+        """What comes, as long as its node answers other requests. Raises ``Lost``."""
+        task = asyncio.ensure_future(awaitable)
+        try:
+            while not (await asyncio.wait([task], timeout=SLICE))[0]:
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await self.http.get(f"{node.url}/-/health/live")
+                except (httpx2.HTTPError, TimeoutError):
+                    raise Lost("the node does not answer") from None
+            return task.result()
+        finally:
+            task.cancel()
+
     async def rest(self) -> None:
         await asyncio.sleep(self._random.uniform(0.0, AGAIN))
 
     async def ask(self, node: Node, method: str, target: str, **options: Any) -> httpx2.Response | None:
         """The answer; None where none came."""
+        hasty = self._random.random() < HASTY
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._random.uniform(0.0, 0.03) if hasty else PATIENCE):
                 return await self.http.request(method, node.url + target, **options)
         except (httpx2.HTTPError, TimeoutError):
             return None

@@ -163,6 +163,11 @@ class Tally:
 
 def in_this_process(options: argparse.Namespace, tally: Tally) -> None:
     async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGTERM, task.cancel
+        )  # and every server is ended
         for seeds in blocks(options.seed, options.schedules):
             async for outcome in run_seeds(options.backend, seeds, options.kept):
                 if options.json:
@@ -170,8 +175,10 @@ def in_this_process(options: argparse.Namespace, tally: Tally) -> None:
                 else:
                     tally.add(outcome)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every server is ended
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def in_several(options: argparse.Namespace, tally: Tally) -> None:

@@ -111,6 +111,21 @@ class Wiped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet(Event):
+    """How the nodes are set up: what nobody could announce is seen ``recheck`` seconds later."""
+
+    recheck: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Event):
+    """A node, or a process of it, was made to end; ``orderly`` is whether it could do what it had to."""
+
+    node: int
+    orderly: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled(Event):
     """Everybody has caught up, or the time for it is over; ``late`` says who has not."""
 

@@ -12,7 +12,7 @@ from faults import validators
 from faults.history import Fault, History, Submitted
 from faults.validators import Found, Validator, Violation, harmed
 
-from .events import Inside, Put, Resident, Settled, Told, Watcher, Wiped
+from .events import Ended, Fleet, Inside, Put, Resident, Settled, Told, Watcher, Wiped
 from .stream_promises import STREAM_PROMISES
 
 FRESH = 3.0
@@ -20,6 +20,15 @@ FRESH = 3.0
 
 RECOVERY = 4.0
 """Seconds after a fault in which operations may suffer from it: leases wait for the backend."""
+
+RECHECKED = 8.0
+"""Seconds; a shorter recheck is waited for."""
+
+AT_ONCE = 0.5
+"""Seconds after its answer in which a process that is killed may not have announced what it did."""
+
+AWAY = {"kill-server", "stop-server", "wipe", "cut-net", "hold-net", "hold-replies", "slow-net", "full-disk"}
+"""The faults in which a node has no way to the backend."""
 
 HELD = ("restive.hub.", "restive.transports.", "restive.wire.", "restive.door.", "restive.streams.tail")
 """What is there for as long as somebody is connected: the modules of its types."""
@@ -128,21 +137,61 @@ def struck(history: History, begin: float, end: float) -> bool:
 
 def ends_on_last(history: History) -> Found:
     """Every watcher ends on the last state."""
-    last: dict[str, int] = {}
-    for put in history.of(Put):
-        if put.status == 200:
-            last[put.resource] = max(put.version, last.get(put.resource, 0))
+    last = last_versions(history)
     seen = {told.who: version for told, version in known(history)}
     for watcher in history.of(Watcher):
         wanted, found = last.get(watcher.resource, 0), seen.get(watcher.who, -1)
-        if found != wanted:
+        if found != wanted and not unannounced(history, watcher.resource, found):
             yield watcher.resource, f"{watcher.who} ends on {found}, the last one is {wanted}"
+
+
+def last_versions(history: History) -> dict[str, int]:
+    """The last version of each resource that was acknowledged."""
+    found: dict[str, int] = {}
+    for put in history.of(Put):
+        if put.status == 200:
+            found[put.resource] = max(put.version, found.get(put.resource, 0))
+    return found
+
+
+def unannounced(history: History, resource: str, version: int) -> bool:
+    """Whether all later versions may be known to nobody but processes that have ended.
+
+    That is so where each was killed at once after it had answered, or ended while it had no way to the
+    backend. Others see it then at their next recheck, which these histories do not wait for.
+    """
+    if any(fleet.recheck <= RECHECKED for fleet in history.of(Fleet)):
+        return False
+    later = [
+        put
+        for put in history.of(Put)
+        if put.resource == resource and put.version > version and put.status == 200
+    ]
+    return bool(later) and all(_died_with(history, put) for put in later)
+
+
+def _died_with(history: History, put: Put) -> bool:
+    for ended in history.of(Ended):
+        if ended.node != put.node or ended.at < put.asked:
+            continue
+        if not ended.orderly and ended.at - put.at < AT_ONCE:
+            return True
+        if any(
+            fault.what in AWAY and fault.at <= ended.at and fault.until >= put.asked
+            for fault in history.of(Fault)
+        ):
+            return True
+    return False
 
 
 def in_time(history: History) -> Found:
     """Everyone catches up."""
+    resources = {watcher.who: watcher.resource for watcher in history.of(Watcher)}
+    seen = {told.who: version for told, version in known(history)}
     for settled in history.of(Settled):
         for who in settled.late:
+            if who in resources and unannounced(history, resources[who], seen.get(who, -1)):
+                continue
             yield who, f"was late, {settled.at - settled.begun:.1f} s after the last fault"
 
 

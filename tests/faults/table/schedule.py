@@ -16,8 +16,8 @@ BLOCK = 25
 SPAN = 2.5
 """Seconds over which clients come and faults strike."""
 
-LONGEST = 2.0
-"""Seconds that one fault lasts, at most."""
+LONGEST = 4.5
+"""Seconds that one fault lasts, at most: longer than a backend's adapter waits."""
 
 WAYS = (
     "websocket",
@@ -138,6 +138,7 @@ def shape(backend: str, seed: int) -> Shape:
         "workers": 2,
         "stop_grace": 0.5,
         "settle": random.choice((0.1, 1.0)),
+        "recheck": random.choice((5.0, 60.0)),
         "heartbeat": 0.4,
         "drain": 0.3,
         "drain_operations": random.choice((0.2, 3.0)),
@@ -202,7 +203,7 @@ def _strikes(random: Random, backend: str, fleet: Shape) -> tuple[Strike, ...]:
             random.uniform(0.2, SPAN),
             random.choice(kinds),
             random.randrange(fleet.nodes),
-            random.choice((0.05, 0.4, random.uniform(0.5, LONGEST))),
+            random.choice((0.05, 0.4, 0.4, random.uniform(0.5, 2.0), random.uniform(2.5, LONGEST))),
         )
         for _ in range(random.randint(1, 3))
     ]

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from faults.history import History
 from restive.wire.sse import Parser
@@ -132,8 +133,7 @@ class ReaderClient(Client):
         while not self.closed:
             asked = time.monotonic()
             target = with_query(self.plan.stream, {"offset": self._after, "live": live})
-            async with asyncio.timeout(PATIENCE):
-                answer = await self.http.get(node.url + target)
+            answer = await self.while_alive(node, self.http.get(node.url + target, timeout=None))
             if answer.status_code not in {200, 204}:
                 self._refused(node, asked, answer.status_code)
                 return
@@ -147,12 +147,12 @@ class ReaderClient(Client):
     async def _events(self, node: Node) -> None:
         asked = time.monotonic()
         target = with_query(self.plan.stream, {"offset": self._after, "live": "sse"})
-        async with self.http.stream("GET", node.url + target) as answer:
+        async with self.http.stream("GET", node.url + target, timeout=None) as answer:
             if answer.status_code != 200:
                 self._refused(node, asked, answer.status_code)
                 return
             items: list[Any] = []
-            async for event in _sse(answer):
+            async for event in self._sse(answer, node):
                 if event.name == "data":
                     items += json.loads(event.data)
                 elif event.name == "control":
@@ -164,23 +164,24 @@ class ReaderClient(Client):
     async def _socket(self, node: Node) -> None:
         asked = time.monotonic()
         url = f"{node.url.replace('http', 'ws', 1)}/-/live"
-        async with (
-            asyncio.timeout(None) as limit,
-            connect(
-                url, subprotocols=["restive.v1"], proxy=None, close_timeout=1, open_timeout=PATIENCE
-            ) as ws,
-        ):
+        options = {"proxy": None, "close_timeout": 1, "open_timeout": PATIENCE, "ping_interval": None}
+        async with connect(url, subprotocols=[Subprotocol("restive.v1")], **options) as ws:
             frame = {"watch": self.plan.stream}
             await ws.send(json.dumps(frame if self._after == START else {**frame, "offset": self._after}))
             while not self.closed:
-                limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
-                said = json.loads(await ws.recv())
+                said = json.loads(await self.while_alive(node, ws.recv()))
                 if "items" in said or "closed" in said:
                     offset = said.get("offset", self._after)
                     self._read(node, asked, said.get("items", []), offset, bool(said.get("closed")))
                 elif "end" in said or "error" in said:
                     self._refused(node, asked, said.get("end", said.get("error"))["status"])
                     return
+
+    async def _sse(self, answer: httpx2.Response, node: Node) -> AsyncIterator[Any]:
+        parser, chunks = Parser(), aiter(answer.aiter_bytes())
+        while chunk := await self.while_alive(node, _next(chunks)):
+            for event in parser.feed(chunk):
+                yield event
 
     def _read(self, node: Node, asked: float, items: list[Any], offset: str, closed: bool) -> None:
         found = tuple((each["by"], each["n"]) for each in items)
@@ -220,13 +221,6 @@ class ReaderClient(Client):
         self.items, self._after = [], START
 
 
-async def _sse(answer: httpx2.Response) -> AsyncIterator[Any]:
-    parser, chunks = Parser(), aiter(answer.aiter_bytes())
-    while True:
-        async with asyncio.timeout(PATIENCE):
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-        for event in parser.feed(chunk):
-            yield event
+async def _next(chunks: AsyncIterator[bytes]) -> bytes:
+    """What comes next; nothing at the end."""
+    return await anext(chunks, b"")

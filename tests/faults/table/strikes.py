@@ -12,7 +12,7 @@ from random import Random
 
 from faults.history import Fault, History
 
-from .events import Wiped
+from .events import Ended, Wiped
 from .nodes import Node, Nodes
 from .schedule import Strike
 from .stores import ServerStore, SqliteStore, Store
@@ -67,8 +67,9 @@ class Striker:
                 yield
 
     async def _down(self, node: Node, strike: Strike) -> None:
-        begun = time.monotonic()
-        number = signal.SIGTERM if strike.what == "term-node" else signal.SIGKILL
+        begun, orderly = time.monotonic(), strike.what == "term-node"
+        number = signal.SIGTERM if orderly else signal.SIGKILL
+        self._history.add(Ended(at=begun, node=node.number, orderly=orderly))
         await self._nodes.down(node, number, everything=strike.what == "kill-group", within=ENDS_WITHIN)
         await asyncio.sleep(strike.lasts)
         await self._nodes.up(node)
@@ -81,6 +82,7 @@ class Striker:
         if not helpers:
             return "there was none"
         victim = self._random.choice(helpers)
+        self._history.add(Ended(at=time.monotonic(), node=node.number, orderly=False))
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
         return f"process {victim}"
