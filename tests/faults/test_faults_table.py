@@ -10,7 +10,7 @@ import pytest
 
 from faults.table.command import run_seeds
 
-SEEDS = {"memory": (3,), "sqlite": (5, 11), "redis": (12, 14), "nats": (7, 22), "postgres": (2, 8)}
+SEEDS = {"memory": (2,), "sqlite": (3, 7), "redis": (7, 12), "nats": (3, 23), "postgres": (2, 13)}
 
 
 @pytest.mark.timeout(240)
