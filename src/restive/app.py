@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import shutdown
 from .announcements import Grown, News, Outbox, Subscription, pack
-from .backends import home, open_backend
+from .backends import home, is_server, open_backend
 from .backends.port import Backend
 from .door.core import StreamIndex
 from .door.front import FrontDoor
 from .door.streamed import joined
-from .errors import BackendError, SettingError
+from .errors import BackendError, BackendUnavailable, SettingError
 from .http.invalidation import Change
 from .http.targets import normalize
 from .hub.hub import Hub
@@ -196,13 +196,18 @@ class Restive:
             shutdown.forget(self)
 
     async def _resumed(self, message: Message) -> Message:
-        """Take over operations that were left behind; a backend that cannot be opened fails the start."""
+        """Take over operations that were left behind. A store that cannot be opened fails the start.
+
+        Not so a server that is away: a worker that starts in that time would take its siblings with it.
+        """
         if self._operations is None:
             return message
         try:
             await asyncio.to_thread(self._operations.resume)
         except (BackendError, SettingError) as error:
-            return {"type": "lifespan.startup.failed", "message": str(error)}
+            if not (isinstance(error, BackendUnavailable) and is_server(self.settings.backend)):
+                return {"type": "lifespan.startup.failed", "message": str(error)}
+            log.error("Serving without the backend until it is back: %s", error)
         return message
 
     async def _stop(self) -> None:

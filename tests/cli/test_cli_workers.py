@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from clirun import APPS, Served
+from clirun import APPS, Served, run
 
 from restive.client import AsyncClient
 from restive.client.policy import Policy
@@ -241,6 +241,29 @@ async def test_a_signal_in_a_rolling_restart_ends_it(start: Start) -> None:
     server.process.terminate()
     assert await asyncio.to_thread(server.process.wait, WITHIN) == 0
     assert server.log.count("Started server process") < 6
+
+
+async def test_a_worker_that_cannot_start_does_not_end_those_that_serve(start: Start, tmp_path: Path) -> None:
+    server = start(2)
+    before = await team(server, 2)
+    (tmp_path / "closed").touch()
+    killed, left = before
+    os.kill(killed, signal.SIGKILL)
+    await until(lambda: "failed to start; again in 2 s" in server.log, WITHIN)
+    assert (await ask(server))["pid"] == left
+    (tmp_path / "closed").unlink()
+    assert killed not in await team(server, 2)
+    server.process.terminate()
+    assert await asyncio.to_thread(server.process.wait, WITHIN) == 0
+
+
+async def test_where_no_worker_ever_served_all_end_with_status_3(tmp_path: Path) -> None:
+    (tmp_path / "closed").touch()
+    done = await asyncio.to_thread(
+        run, tmp_path, "serve", "team:app", "--workers", "2", "--app-dir", str(APPS)
+    )
+    assert done.returncode == 3
+    assert "failed to start, stopping the parent process" in done.stderr
 
 
 async def test_how_many_clients_one_process_can_hold_is_said(start: Start) -> None:

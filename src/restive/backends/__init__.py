@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from restive.errors import SettingError
 
-from .location import engine_of, home, resolve, sqlite_path
+from .location import engine_of, home, is_server, resolve, sqlite_path
 from .port import LOST, Announce, Append, Backend, Delete, Drop, Listener, Page, Record, Save, Step, Trimmed
 from .threads import offload
 
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Trimmed",
     "home",
+    "is_server",
     "offload",
     "open_backend",
     "resolve",

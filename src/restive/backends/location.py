@@ -17,12 +17,12 @@ from restive.errors import BackendUnavailable, SettingError
 from .filesystems import network_filesystem
 from .surroundings import one_of_several, started_by
 
-__all__ = ["NETWORK", "engine_of", "home", "resolve", "sqlite_path"]
+__all__ = ["engine_of", "home", "is_server", "resolve", "sqlite_path"]
 
 _log = logging.getLogger("restive.backends")
 _SQLITE = "sqlite:///"
 _FILE = "restive.db"
-NETWORK = {
+_SERVERS = {
     "redis": "redis",
     "rediss": "redis",
     "nats": "nats",
@@ -91,7 +91,7 @@ def resolve(url: str, *, app_folder: Path | None = None) -> str:
                 "the others are not seen here. Leave backend= away, or name a file: sqlite:///restive.db."
             )
         return "memory:"
-    if engine_of(url) in NETWORK.values():
+    if is_server(url):
         return url
     return _sqlite_url(sqlite_path(url))
 
@@ -99,7 +99,12 @@ def resolve(url: str, *, app_folder: Path | None = None) -> str:
 def engine_of(url: str) -> str:
     """Which engine a URL names, by its scheme: ``redis``, ``nats``, ``postgres``; else the scheme itself."""
     scheme = url.partition(":")[0].lower()
-    return NETWORK.get(scheme, scheme)
+    return _SERVERS.get(scheme, scheme)
+
+
+def is_server(url: str) -> bool:
+    """Whether a URL names a server, which may be away for a while, not a store of this machine."""
+    return engine_of(url) in _SERVERS.values()
 
 
 def sqlite_path(url: str) -> Path:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 
@@ -23,6 +24,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.logging import DefaultFormatter
 from uvicorn.supervisors import ChangeReload, Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from ..telemetry import siblings
 from ..transports.files import FEW, Overflow, raise_limit, reserve
@@ -30,6 +32,9 @@ from ..transports.files import FEW, Overflow, raise_limit, reserve
 __all__ = ["Config", "run"]
 
 log = logging.getLogger("uvicorn.error")
+
+MOST_PAUSE = 30.0
+"""Seconds after which a worker that could not start is started again, at most."""
 
 
 class Config(uvicorn.Config):
@@ -70,7 +75,10 @@ def run(config: Config) -> None:
         ChangeReload(config, target=uvicorn.Server(config).run, sockets=[config.bind_socket()]).run()
     elif config.workers > 1:
         with siblings.shared():
-            Workers(config, sockets=[config.bind_socket()]).run()
+            workers = Workers(config, sockets=[config.bind_socket()])
+            workers.run()
+        if workers.failed:
+            sys.exit(STARTUP_FAILURE)
     else:
         _run_one(config)
 
@@ -137,13 +145,68 @@ class Flag(threading.Event):
 
 
 class Workers(Multiprocess):
-    """uvicorn's processes; a signal counts also while it waits for one of them."""
+    """uvicorn's processes; a signal counts also while it waits for one of them.
+
+    Where a worker cannot start and none has ever served, all ends: ``failed``. Once one has, what is in the
+    way will pass (a store that is away, a full disk), so the others go on, and it is started again, later
+    each time.
+    """
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
         self.should_exit = Flag()
+        self.failed = False
+        self._served = False
+        self._resting: dict[int, float] = {}
+        """When to start the worker of a place again."""
+        self._failures: Counter[int] = Counter()
+        """Starts of a place that failed in a row."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+
+    def keep_subprocess_alive(self) -> None:
+        """Start a new worker for each that is gone, or that does not answer."""
+        for place, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            if place in self._resting:
+                if self._resting[place] <= time.monotonic():
+                    self._start(place)
+            elif worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                self._look(place, worker)
+            else:
+                self._replace(place, worker)
+
+    def restart_all(self) -> None:
+        """Replace each worker by a new one, which serves before the old one ends."""
+        super().restart_all()
+        self._resting.clear()
+
+    def _look(self, place: int, worker: Process) -> None:
+        if (not self._served or self._failures[place]) and worker.is_ready():
+            self._served = True
+            self._failures[place] = 0
+
+    def _replace(self, place: int, worker: Process) -> None:
+        worker.kill()  # it may hang
+        worker.join()
+        if worker.exitcode != STARTUP_FAILURE:
+            log.info("Child process [%s] died", worker.pid)
+            self._start(place)
+        elif self._served:
+            self._failures[place] += 1
+            pause = min(MOST_PAUSE, 2.0 ** (self._failures[place] - 1))
+            log.error("Child process [%s] failed to start; again in %g s", worker.pid, pause)
+            self._resting[place] = time.monotonic() + pause
+        else:
+            log.error("Child process [%s] failed to start, stopping the parent process.", worker.pid)
+            self.failed = True
+            self.should_exit.set()
+
+    def _start(self, place: int) -> None:
+        self._resting.pop(place, None)
+        self.processes[place] = Process(self.config, self.sockets)
+        self.processes[place].start()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if not self.should_exit.is_set():

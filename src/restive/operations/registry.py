@@ -126,7 +126,10 @@ class Operations:
             self._service.part_streams.grew(paths)
 
     def resume(self) -> None:
-        """Take over what earlier processes left behind, as the first request would. Blocks."""
+        """Take over what earlier processes left behind, as the first request would. Blocks.
+
+        Raises ``BackendError`` where the backend is away; it is looked at again until it is back.
+        """
         if self._declared:
             self.service.runner.resume()
 

@@ -263,9 +263,14 @@ class Runner:
         return self._sweeping.serving
 
     def resume(self) -> None:
-        """Once for each process: take over what earlier ones left behind, and go on looking for more."""
-        self._sweeping.begin()
-        self._keeper.wake()
+        """Once for each process: take over what earlier ones left behind, and go on looking for more.
+
+        Raises ``BackendError`` where that cannot be read now; it goes on looking all the same.
+        """
+        try:
+            self._sweeping.begin()
+        finally:
+            self._keeper.wake()
 
     @property
     def busy(self) -> bool:

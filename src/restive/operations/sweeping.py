@@ -42,14 +42,14 @@ class Sweep:
         self._runner, self._shared, self._then = runner, shared, swept
         self._every = max(0.2, min(5.0, lease / 3))
         self._swept = 0.0
+        self._cleared = False
         self.serving = False
 
     def begin(self) -> None:
-        """Sweep now, and from now on; nothing where that was begun before."""
+        """Sweep now, and from now on, even if now raises; nothing where that was begun before."""
         if not self.serving:
             self.serving = True
             self.do()
-            self._clear()
 
     def _clear(self) -> None:
         """Remove the uploads of submissions that a crash cut off before they were stored."""
@@ -83,6 +83,9 @@ class Sweep:
         runner.attempts.vigil.keep(running)
         runner.holders.forget(holders)
         runner.store.expire(runner.files.remove)
+        if not self._cleared:
+            self._clear()
+            self._cleared = True
         self._then()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,16 @@ from fastapi import Body, FastAPI
 
 from restive import Restive
 
-app = FastAPI()
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """It does not start while there is a file `closed`."""
+    if Path("closed").exists():
+        raise RuntimeError("The shop is closed.")
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
 live = Restive(app, settle=0.1, **json.loads(os.environ.get("TEAM_SETTINGS", "{}")))
 stored = Path("seen.txt")
 
