@@ -154,3 +154,20 @@ async def test_a_watch_that_begins_as_the_server_stops(carriage: Carriage) -> No
         await until(lambda: bool(shop.running["/orders/3"]))
         await asyncio.to_thread(server.stop)
         await raw.lost()
+
+
+async def test_who_has_just_come_is_heard_out(carriage: Carriage) -> None:
+    """Its request may be on its way: cut off now, it would be lost without an answer."""
+    app, _, _ = shop_app.make(**CALM)
+    server = carriage.start(app)
+    async with carriage.raw(server) as early, carriage.raw(server) as silent:
+        connections = server._server.server_state.connections
+        await until(lambda: len(connections) == 2)
+        server.stopping()
+        await until(lambda: all(each._stopping for each in list(connections)))  # type: ignore[union-attr]
+        early.request("/orders/3")
+        head = await early.head()
+        assert (head.status, head.fields["connection"]) == (200, "close")
+        await early.rest()
+        await silent.lost()
+    await asyncio.to_thread(server.stop)

@@ -19,6 +19,9 @@ from .streams import writable
 
 __all__ = ["Http"]
 
+HEARD_OUT = 0.5
+"""Seconds in which a connection that has asked for nothing yet still may, when the server stops."""
+
 
 class Http(Admitting, EarlySockets):
     """uvicorn's HTTP protocol, whose responses can be taken over: an ``HttpTakeover``."""
@@ -27,13 +30,16 @@ class Http(Admitting, EarlySockets):
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does, but what comes with a handshake in one segment is not lost."""
-        if self.refusal is not None or self.answered(data) or self.streamed(data) or self.opened(data):
+        if self.refusal is not None or self._early(data):
             return
         try:
             self.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
             if not self._should_upgrade():
                 self._unsupported_upgrade_warning()
+                return
+            if self._stopping:
+                self.transport.close()
                 return
             self.handle_websocket_upgrade()
             self.let_go()
@@ -48,10 +54,30 @@ class Http(Admitting, EarlySockets):
         super().on_message_begin()
         self.scope["extensions"] = {NAME: self}  # type: ignore[dict-item]
 
+    def on_headers_complete(self) -> None:
+        """The head of a request is whole."""
+        super().on_headers_complete()
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
-        """The server stops."""
+        """The server stops. A client that has just come may have asked already: it is not cut off unheard."""
         self._stopping = True
-        super().shutdown()
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(HEARD_OUT, self._unasked)
+        else:
+            super().shutdown()
+
+    def _unasked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+    def _early(self, data: bytes) -> bool:
+        """Whether ``data`` needs not to be parsed."""
+        if self._stopping:
+            self._arriving = self._whole = None
+            return False
+        return self.answered(data) or self.streamed(data) or self.opened(data)
 
     def carries(self, send: Any) -> bool:
         """Whether ``send`` is this response's own."""
