@@ -2,7 +2,8 @@
 
 import pytest
 
-from restive.http.origin import allowed, same_origin
+from restive.errors import Problem
+from restive.http.origin import allowed, check_unsafe, same_origin
 
 
 def sent(**fields):
@@ -57,3 +58,25 @@ def test_listed_origins_are_compared_exactly(origin, ok):
 def test_no_authority_is_nobodys_own():
     assert not same_origin("http://", "")
     assert not same_origin("", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "ok"),
+    [
+        ("POST", sent(origin="https://shop.test", cookie="a=1", host="shop.test"), True),
+        ("POST", sent(sec_fetch_site="none", cookie="a=1", host="shop.test"), True),
+        ("POST", sent(origin="https://evil.test", host="shop.test"), True),
+        ("POST", sent(origin="https://evil.test", cookie="a=1", host="shop.test"), False),
+        ("DELETE", sent(origin="null", cookie="a=1", host="shop.test"), False),
+        ("PUT", sent(cookie="a=1", host="shop.test"), False),
+        ("PUT", sent(origin="https://other.test", cookie="a=1", host="shop.test"), True),
+        ("GET", sent(origin="https://evil.test", cookie="a=1", host="shop.test"), True),
+    ],
+)
+def test_with_a_cookie_only_its_own_pages_change_something(method, fields, ok):
+    options = {"public_url": None, "allow_origins": ["https://other.test"]}
+    if ok:
+        check_unsafe(method, fields, **options)
+        return
+    with pytest.raises(Problem, match="This origin is not allowed"):
+        check_unsafe(method, fields, **options)

@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import Problem
 from ..http.fields import Fields, get, media_matches
-from ..http.origin import allowed
+from ..http.origin import check_unsafe
 from ..http.targets import check
 from ..transports.answers import merged, respond
 from ..transports.outlet import Receive, Send
@@ -106,18 +106,8 @@ class Own:
         return 200, own, data
 
     def _guard(self, scope: Scope) -> None:
-        """An unsafe request with a browser's cookies must come from a page that may send it (S24)."""
-        if scope["method"] == "GET":
-            return
-        fields: Fields = tuple(scope["headers"])
-        settings = self._core.settings
-        if get(fields, b"sec-fetch-site") == "none":
-            return
-        authority = get(fields, b"host") or ""
-        if not allowed(
-            fields, authority, public_url=settings.public_url, allow_origins=settings.allow_origins
-        ):
-            raise Problem(403, "Origin not allowed", "Add the page's origin to allow_origins=.")
+        own, others = self._core.settings.public_url, self._core.settings.allow_origins
+        check_unsafe(scope["method"], tuple(scope["headers"]), public_url=own, allow_origins=others)
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
         granted = self._core.cors(scope)

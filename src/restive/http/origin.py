@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
+from ..errors import Problem
 from .fields import Fields, get, get_all
+
+__all__ = ["SAFE", "allowed", "check_unsafe", "same_origin"]
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Of the methods of Restive's own URIs."""
 
 DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
@@ -51,3 +57,21 @@ def allowed(
     origin = origins[0]
     known = {_parts(each) for each in (*allow_origins, *([public_url] if public_url else []))}
     return same_origin(origin, authority) or _parts(origin) in known - {("", "")}
+
+
+def check_unsafe(
+    method: str, fields: Fields, *, public_url: str | None, allow_origins: Collection[str]
+) -> None:
+    """Refuse a page of another origin that changes something with the user's cookies (S24).
+
+    Raises ``Problem`` (403). A page could not forge Sec-Fetch-Site; ``none`` is the user's own doing.
+    """
+    if method in SAFE or get(fields, b"cookie") is None or get(fields, b"sec-fetch-site") == "none":
+        return
+    authority = get(fields, b"host") or ""
+    if not allowed(fields, authority, public_url=public_url, allow_origins=allow_origins):
+        detail = (
+            "With a cookie this takes Sec-Fetch-Site: same-origin, or an Origin that is the app's own "
+            "or in allow_origins=."
+        )
+        raise Problem(403, "This origin is not allowed", detail)

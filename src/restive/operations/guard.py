@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from ..errors import BackendError, Problem
-from ..http.fields import Fields, get, media_type
-from ..http.origin import allowed
+from ..http.fields import Fields, media_type
+from ..http.origin import check_unsafe
 from ..settings import Settings
 from .answers import problem_answer
 from .arriving import Arrivals
@@ -23,8 +23,6 @@ from .submission import storage_problem
 __all__ = ["Guards"]
 
 logger = logging.getLogger("restive.operations")
-
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -79,7 +77,9 @@ class Guards:
                 await arrival.release()
 
     def _check(self, request: Request) -> None:
-        _check_origin(request, self.settings)
+        fields: Fields = tuple(request.scope["headers"])
+        own, others = self.settings.public_url, self.settings.allow_origins
+        check_unsafe(request.method, fields, public_url=own, allow_origins=others)
         _check_length(request, self.settings.max_upload)
         if self.form:
             _check_form(request)
@@ -119,19 +119,3 @@ def _check_form(request: Request) -> None:
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, detail=f"A body has at most {limit} bytes here.", headers={"Connection": "close"})
-
-
-def _check_origin(request: Request, settings: Settings) -> None:
-    """Refuse a page of another origin that uses the user's cookies (S24)."""
-    fields: Fields = tuple(request.scope["headers"])
-    if request.method in SAFE or get(fields, b"cookie") is None:
-        return
-    if get(fields, b"sec-fetch-site") == "none":
-        return
-    authority = get(fields, b"host") or ""
-    if not allowed(fields, authority, public_url=settings.public_url, allow_origins=settings.allow_origins):
-        detail = (
-            "With a cookie this takes Sec-Fetch-Site: same-origin, or an Origin that is the app's own "
-            "or in allow_origins=."
-        )
-        raise Problem(403, "This origin is not allowed", detail)

@@ -10,14 +10,12 @@ from starlette.responses import Response
 
 from ..errors import BackendError, Problem
 from ..http.fields import Fields, get
-from ..http.origin import allowed, same_origin
+from ..http.origin import check_unsafe, same_origin
 from ..settings import Settings
 
 __all__ = ["EXPOSED", "Guards", "problem_answer"]
 
 logger = logging.getLogger("restive.streams")
-
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 METHODS = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
@@ -51,7 +49,9 @@ class Guards:
 
         async def handle(request: Request) -> Response:
             try:
-                self._check_origin(request)
+                fields: Fields = tuple(request.scope["headers"])
+                own, others = self._settings.public_url, self._settings.allow_origins
+                check_unsafe(request.method, fields, public_url=own, allow_origins=others)
                 response = await handler(request)
             except Problem as problem:
                 response = problem_answer(problem)
@@ -63,22 +63,6 @@ class Guards:
             return response
 
         return handle
-
-    def _check_origin(self, request: Request) -> None:
-        """Refuse a page of another origin that uses the user's cookies (S24)."""
-        fields: Fields = tuple(request.scope["headers"])
-        settings = self._settings
-        if request.method in SAFE or get(fields, b"cookie") is None:
-            return
-        if get(fields, b"sec-fetch-site") == "none":
-            return
-        host, url, origins = get(fields, b"host") or "", settings.public_url, settings.allow_origins
-        if not allowed(fields, host, public_url=url, allow_origins=origins):
-            detail = (
-                "With a cookie this takes Sec-Fetch-Site: same-origin, or an Origin that is the app's own "
-                "or in allow_origins=."
-            )
-            raise Problem(403, "This origin is not allowed", detail)
 
     def _cors(self, request: Request) -> Mapping[str, str]:
         """What lets a page of an allowed origin read the answer."""
