@@ -23,7 +23,7 @@ from .backends.port import Backend
 from .door.core import StreamIndex
 from .door.front import FrontDoor
 from .door.streamed import joined
-from .errors import BackendError, BackendUnavailable, SettingError
+from .errors import BackendError, BackendUnavailable, CutOff, SettingError
 from .http.invalidation import Change
 from .http.targets import normalize
 from .hub.hub import Hub
@@ -169,6 +169,8 @@ class Restive:
         token = _current.set(self)
         try:
             await self._door(scope, receive, send)
+        except CutOff as cut:
+            log.info("%s %s is cut off: %s", scope.get("method", ""), scope["path"], cut)
         finally:
             _current.reset(token)
 

@@ -31,6 +31,7 @@ __all__ = [
     "Canceled",
     "ClientError",
     "Conflict",
+    "CutOff",
     "Interrupted",
     "OperationCanceled",
     "OperationFailed",
@@ -129,6 +130,13 @@ class Conflict(BackendError):
 
 class Canceled(RestiveError):
     """Raised inside an operation once its cancel was asked for."""
+
+
+class CutOff(ConnectionAbortedError):
+    """The rest of a response will not come: its connection is closed, so that nobody takes it for whole.
+
+    Raised through the app's middleware, some of which would end a body properly that is only given up.
+    """
 
 
 class Interrupted(RestiveError):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from typing import Any, cast
 
 from ..errors import Problem
+from ..http.cutting import CUT
 from ..http.invalidation import is_safe
 from ..http.preferences import prefer
 from ..hub.hub import Hub
@@ -115,6 +117,7 @@ class FrontDoor:
         self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send, hub: Hub | None
     ) -> None:
         passage = Passage(self._core, scope, fields, send, hub)
+        cast("dict[str, Any]", scope)[CUT] = passage.cut  # no copy: routers tell by it what they chose
         try:
             await self._core.app(scope, receive, passage.send)
         finally:

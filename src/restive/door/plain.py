@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
+from ..errors import CutOff
 from ..http.fields import Field, Fields, get, lowered, named
 from ..http.sharing import private_by_default, shareable
 from ..http.validators import decoded, none_match, not_modified_fields, tag_field
@@ -30,6 +31,7 @@ class Passage:
         "_asked",
         "_chunks",
         "_core",
+        "_cut",
         "_flush",
         "_held",
         "_hub",
@@ -58,13 +60,16 @@ class Passage:
         self._chunks: list[bytes] = []
         self._size = 0
         self._flush: asyncio.Task[None] | None = None
+        self._cut = False
         self.settled = False
         """Whether all is known to have been sent."""
         if hub is not None:
             hub.foreground(+1)
 
     async def send(self, message: Message) -> None:
-        """Take one of the app's messages."""
+        """Take one of the app's messages. Raises ``CutOff`` after ``cut``."""
+        if self._cut:
+            raise CutOff("The rest of the response will not come.")
         if self._hub is not None:
             self._hub.foreground(-1)
             self._hub = None
@@ -88,6 +93,10 @@ class Passage:
             head, message = self._whole(self._held, message)
             await self._send(head)
             await self._send(message)
+
+    def cut(self) -> None:
+        """The app has given its response up: nothing may end it properly."""
+        self._cut = True
 
     def _begin(self, message: Message) -> Message | None:
         """The head as it leaves now, None where it is held."""

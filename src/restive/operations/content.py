@@ -1,8 +1,8 @@
 """The bytes of a part as they are read for a response, in pieces: from a file, or from a depot.
 
 A piece that the kernel has in memory is read at once; only what has to come from a disk or over a network is
-read on a thread. A part that was removed raises ``ConnectionAbortedError`` at the next piece, so that no
-client takes what it has for the whole.
+read on a thread. A part that was removed raises ``CutOff`` at the next piece, so that no client takes what
+it has for the whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from ..errors import CutOff
 from .depot import Depot
 
 __all__ = ["Content", "DepotContent", "FileContent", "pieces"]
@@ -68,7 +69,7 @@ class FileContent:
     async def read(self, start: int, end: int) -> bytes:
         """As the protocol says; empty at the end of what is written."""
         if os.fstat(self.descriptor).st_nlink == 0 and not self._stands():
-            raise ConnectionAbortedError("The part was removed while it was read.")
+            raise CutOff("The part was removed while it was read.")
         length = min(PIECE, end - start)
         piece = _in_memory(self.descriptor, length, start) if NOWAIT else None
         if piece is None:
@@ -101,7 +102,7 @@ class DepotContent:
     async def read(self, start: int, end: int) -> bytes:
         """As the protocol says."""
         if not self._stands():
-            raise ConnectionAbortedError("The part was removed while it was read.")
+            raise CutOff("The part was removed while it was read.")
         stop = min(end, start + REMOTE_PIECE)
         try:
             with anyio.fail_after(PATIENCE):
@@ -154,5 +155,5 @@ async def _ahead(content: Content, start: int, end: int) -> AsyncGenerator[bytes
 
 def _some(piece: bytes) -> bytes:
     if not piece:
-        raise ConnectionAbortedError("The part is shorter than it was.")
+        raise CutOff("The part is shorter than it was.")
     return piece

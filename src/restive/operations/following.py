@@ -17,6 +17,7 @@ from typing import Literal
 
 from anyio.lowlevel import RunVar
 
+from ..errors import CutOff
 from .content import PIECE, Content
 from .parts import Found
 
@@ -121,7 +122,7 @@ async def followed(
 ) -> AsyncGenerator[bytes]:
     """The bytes of an open part as they come; ends with them, or once the reader has ``left``.
 
-    Raises ``ConnectionAbortedError`` where the part will not be finished.
+    Raises ``CutOff`` where the part will not be finished.
     """
     offset = 0
     with _tail(found, running) as tail:
@@ -134,6 +135,6 @@ async def followed(
             elif end == "finished":
                 return
             elif end == "dropped":
-                raise ConnectionAbortedError("The part was dropped while it was written.")
+                raise CutOff("The part was dropped while it was written.")
             else:
                 await tail.news(offset, left)

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..errors import Problem
+from ..errors import CutOff, Problem
+from ..http.cutting import cut_off
 from ..http.fields import media_type
 from .answers import IMMUTABLE
 from .content import Content, DepotContent, FileContent, pieces
@@ -160,6 +161,9 @@ class _Followed(Response):
                 await send({"type": "http.response.body", "body": b""})
             else:
                 await _stream(self._body, receive, send)
+        except CutOff:
+            cut_off(scope)
+            raise
         finally:
             self._content.close()
 
