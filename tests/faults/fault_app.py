@@ -16,11 +16,8 @@ from starlette.requests import HTTPConnection
 
 from faults import points
 from faults.fault_work import TIMEOUT, WORK
-from faults.journal import note
+from faults.journal import SLOW, note
 from restive import Restive
-
-SLOW = 0.25
-"""Seconds by which the watchman may be late before he says so."""
 
 app = FastAPI()
 live = Restive(app, **json.loads(os.environ.get("FAULTS_SETTINGS", "{}")))

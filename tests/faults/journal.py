@@ -16,10 +16,13 @@ from typing import Any
 PATH = "FAULTS_JOURNAL"
 """The environment variable that names the file."""
 
+SLOW = 0.25
+"""Seconds by which who keeps watch may be late before it says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """``what`` is begin, step, published, ended, returned or late (a process that got no processor)."""
+    """``what`` is begin, step, published, ended, returned, or late: a process or a store was not served."""
 
     what: str
     at: float

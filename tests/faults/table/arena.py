@@ -26,11 +26,12 @@ from .ghosts import Ghosts
 from .nodes import Node, Nodes
 from .promises import SLACK, is_held
 from .schedule import Schedule, Shape
-from .stores import store_of
+from .stores import ServerStore, store_of
 from .stream_promises import owed
 from .streaming import AppenderClient, ReaderClient
 from .strikes import Striker
 from .watching import WatcherClient
+from .witness import Witness
 
 WITHIN = 10.0
 """Seconds after the last fault, and the last acknowledgement, within which everybody catches up."""
@@ -58,6 +59,7 @@ class Arena:
         self.backend, self.shape = backend, shape
         self._store = store_of(backend, folder)
         self._nodes = Nodes(folder, self._store, shape)
+        self._witness: Witness | None = None
         self._sizes: dict[int, list[int]] = defaultdict(list)
         self._read: dict[int, int] = defaultdict(int)
         """How much of each log was looked at."""
@@ -65,8 +67,13 @@ class Arena:
     async def start(self) -> None:
         await self._store.start()
         await self._nodes.start()
+        if isinstance(self._store, ServerStore):
+            self._witness = Witness(self._store.server.url)
+            self._witness.start()
 
     async def stop(self) -> None:
+        if self._witness is not None:
+            await asyncio.to_thread(self._witness.stop)
         await self._nodes.stop()
         await self._store.stop()
 
@@ -80,7 +87,8 @@ class Arena:
         ).run()
         await self._look_inside(history, before)
         await self._look_at_nodes(history)
-        history.notes = [note for note in journal.read(self._nodes.journal) if note.at >= begun]
+        seen = [] if self._witness is None else self._witness.notes
+        history.notes = [note for note in (*journal.read(self._nodes.journal), *seen) if note.at >= begun]
 
     def logs(self) -> str:
         """What the nodes have said lately, for a report."""
