@@ -7,7 +7,6 @@ is the operation's own; what is sent is each part's description with its URL.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..backends.port import Page
 from ..hub.hub import Hub
 from ..settings import Settings
 from ..streams.answers import Caching, Poll, poll_answer
+from ..streams.loops import LoopTails
 from ..streams.offsets import START, checked
 from ..streams.place import Place, Slice
 from ..streams.requests import Reading
@@ -52,35 +52,18 @@ class PartStreams:
     ) -> None:
         """``find`` gives an operation by its identity, ``read`` a page of its parts."""
         self._settings, self.find, self.read = settings, find, read
-        self._lock = threading.Lock()
-        self._tails: dict[asyncio.AbstractEventLoop, Tails] = {}
+        self._tails = LoopTails(lambda: Tails(self._source, self._settings().recheck, PAGE))
 
     def follow(self, path: str, offset: str, wake: Callable[[], None]) -> Follower:
         """Follow the parts at ``path`` on the running loop. Raises ``Problem`` for what is no offset."""
-        return self._of_loop().follow(_identity(path), checked(offset), wake)
+        return self._tails.here().follow(_identity(path), checked(offset), wake)
 
     def grew(self, paths: Iterable[str] | None) -> None:
         """There may be more parts, or an end, at these paths; None: anywhere. From any thread."""
-        if not self._tails:
-            return
-        named = None if paths is None else [_identity(path) for path in paths if path.endswith("/parts")]
-        with self._lock:
-            tails = list(self._tails.items())
-        for loop, found in tails:
-            try:
-                loop.call_soon_threadsafe(found.grew, named)
-            except RuntimeError:
-                continue  # the loop is closed
-
-    def _of_loop(self) -> Tails:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            found = self._tails.get(loop)
-            if found is None:
-                for stale in [old for old in self._tails if old.is_closed()]:
-                    del self._tails[stale]
-                found = self._tails[loop] = Tails(self._source, self._settings().recheck, PAGE)
-        return found
+        if self._tails:
+            self._tails.grew(
+                None if paths is None else [_identity(path) for path in paths if path.endswith("/parts")]
+            )
 
     def _source(self, identity: str) -> PartSource:
         return PartSource(self, identity)

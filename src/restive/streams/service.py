@@ -6,8 +6,6 @@ backend but through this.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -22,6 +20,7 @@ from ..telemetry import metrics
 from .declaration import SAFE, Declaration
 from .lives import Found, Life
 from .log import Log
+from .loops import LoopTails
 from .offsets import absent, checked
 from .place import Place, Slice
 from .producers import Outcome, Write
@@ -56,8 +55,7 @@ class Service:
             announce=host.announce_streams,
             changed=lambda path: self.grew([path]),
         )
-        self._lock = threading.Lock()
-        self._tails: dict[asyncio.AbstractEventLoop, Tails] = {}
+        self._tails = LoopTails(self._make_tails)
         self.polls: Counter[str] = Counter()
         """Long polls under way, by client address."""
 
@@ -111,15 +109,11 @@ class Service:
 
     def tails(self) -> Tails:
         """Those of the running loop."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            tails = self._tails.get(loop)
-            if tails is None:
-                for stale in [old for old in self._tails if old.is_closed()]:
-                    del self._tails[stale]
-                settings = self.host.settings
-                tails = self._tails[loop] = Tails(self.source, settings.recheck, settings.stream_page)
-        return tails
+        return self._tails.here()
+
+    def _make_tails(self) -> Tails:
+        settings = self.host.settings
+        return Tails(self.source, settings.recheck, settings.stream_page)
 
     def follow(self, path: str, offset: str, wake: Callable[[], None]) -> Follower:
         """Follow a stream on the running loop. Raises ``Problem`` for a path or an offset that is none."""
@@ -127,25 +121,11 @@ class Service:
 
     def grew(self, paths: Iterable[str] | None) -> None:
         """These streams have changed; None: any may have. From any thread."""
-        named = None if paths is None else list(paths)
-        running = _running_loop()
-        with self._lock:
-            tails = list(self._tails.items())
-        for loop, found in tails:
-            if loop is running:
-                found.grew(named)
-            elif not loop.is_closed():
-                try:
-                    loop.call_soon_threadsafe(found.grew, named)
-                except RuntimeError:
-                    continue  # closed in this very moment
+        self._tails.grew(None if paths is None else list(paths))
 
     def close(self) -> None:
         """Nobody follows any more. On the loop that is ending."""
-        with self._lock:
-            tails = self._tails.pop(asyncio.get_running_loop(), None) if _running_loop() else None
-        if tails is not None:
-            tails.close()
+        self._tails.close()
 
 
 class StreamSource:
@@ -203,10 +183,3 @@ def named(scope_path: str, root: str) -> str:
     if root and (scope_path == root or scope_path.startswith(f"{root}/")):
         scope_path = scope_path[len(root) :]
     return normalize(quote(scope_path, safe=SAFE))
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
