@@ -176,6 +176,7 @@ class Play:
             await self._settle(operations)
         finally:
             self._ghosts.stop()
+            left = [task for task in watching if task.cancelled()]
             for task in (*watching, *operations):
                 task.cancel()
             results = await asyncio.gather(*watching, *operations, return_exceptions=True)
@@ -183,6 +184,8 @@ class Play:
         for result in results:
             if isinstance(result, Exception):
                 raise result
+        if left:
+            raise RuntimeError("A client was cancelled by nobody.")
 
     async def _at(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(max(0.0, self._begun + seconds - time.monotonic()))

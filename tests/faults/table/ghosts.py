@@ -51,14 +51,19 @@ class Ghosts:
         ours = socket.socket()
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._sockets.append(ours)
         try:
             async with asyncio.timeout(1):
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(ours, ("127.0.0.1", node.port))
                 await loop.sock_sendall(ours, self._opening(node, resource, live))
         except (OSError, TimeoutError):
-            return
+            ours.close()
+        except asyncio.CancelledError:
+            ours.close()
+            raise
+        else:
+            # Not before: the loop would go on with a number that the next connection has.
+            self._sockets.append(ours)
 
     def _opening(self, node: Node, resource: str, live: str) -> bytes:
         host = f"127.0.0.1:{node.port}"
