@@ -28,13 +28,15 @@ def user(request: HTTPConnection) -> str | None:
 
 
 def declare() -> None:
+    """All of them, or those that are asked for: many routes take a server long to start."""
+    kinds = os.environ.get("FAULTS_KINDS", ",".join(WORK)).split(",")
     for engine in os.environ.get("FAULTS_ENGINES", "threads,processes").split(","):
-        for retries in (0, 2):
-            for kind, function in WORK.items():
+        for retries in map(int, os.environ.get("FAULTS_RETRIES", "0,2").split(",")):
+            for kind in kinds:
                 if kind == "leave" and engine == "threads":
                     continue
                 options = {"engine": engine, "retries": retries, "timeout": TIMEOUT.get(kind)}
-                live.operation(f"/{engine}/{retries}/{kind}", owner=user, backoff=0.1, **options)(function)
+                live.operation(f"/{engine}/{retries}/{kind}", owner=user, backoff=0.1, **options)(WORK[kind])
 
 
 def keep_watch() -> None:

@@ -18,7 +18,7 @@ from faults.fleet import Member
 from faults.relay import Relay
 from scenarios.servers import free_port
 
-from .schedule import Shape
+from .schedule import KINDS, RETRIES, Shape
 from .stores import Store
 from .wires import Wire
 
@@ -124,5 +124,7 @@ class Nodes:
             "FAULTS_STORE": self._folder / "things",
             "FAULTS_SETTINGS": json.dumps(self._shape.settings),
             "FAULTS_ENGINES": ",".join(self._shape.engines),
+            "FAULTS_KINDS": ",".join(KINDS),
+            "FAULTS_RETRIES": RETRIES,
         }
         return {name: str(value) for name, value in values.items()}

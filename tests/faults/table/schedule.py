@@ -47,6 +47,8 @@ WIPES = 0.15
 """The share of schedules in which the backend loses its data."""
 
 KINDS = ("count", "collect", "spread", "wait")
+RETRIES = 2
+"""Of each operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def _submission(random: Random, number: int, fleet: Shape) -> Submission:
     return Submission(
         at=random.uniform(0.0, SPAN * 0.8),
         key=f"key-{number}-{random.getrandbits(32):08x}",
-        collection=f"/{random.choice(fleet.engines)}/2/{random.choice(KINDS)}",
+        collection=f"/{random.choice(fleet.engines)}/{RETRIES}/{random.choice(KINDS)}",
         steps=random.randint(1, 8),
         pace=random.uniform(0.005, 0.1),
         transports=(random.choice(("websocket", "sse", "ndjson", "long-poll", "poll", "get")),),
