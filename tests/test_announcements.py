@@ -58,6 +58,27 @@ def test_what_comes_while_one_is_on_its_way_goes_together(backend: Slow):
     ]
 
 
+def test_a_process_that_ends_waits_until_all_has_left_it(backend: Slow):
+    outbox = Outbox()
+    outbox.put(backend, [Change("/first")])
+    assert backend.begun.wait(10)
+    outbox.put(backend, [Change("/second")])
+    ending = threading.Thread(target=outbox.flush, args=(10,))
+    ending.start()
+    assert ending.is_alive()
+    backend.go.set()
+    ending.join(10)
+    assert backend.sent == [(Change("/first"),), (Change("/second"),)]
+
+
+def test_it_does_not_wait_for_ever(backend: Slow, caplog: pytest.LogCaptureFixture):
+    outbox = Outbox()
+    outbox.put(backend, [Change("/first")])
+    assert backend.begun.wait(10)
+    outbox.flush(0.01)
+    assert "did not leave this process" in caplog.text
+
+
 def test_many_changes_are_several_payloads(backend: Slow):
     backend.go.set()
     changes = [Change(f"/{n}/{'x' * 8000}") for n in range(2 * MOST + 1)]

@@ -76,7 +76,7 @@ def unpack(payload: bytes) -> tuple[bytes, News]:
 
 
 LINGER = 0.05
-"""Seconds for which the courier's thread waits for more; a process may end so much later."""
+"""Seconds for which the courier's thread waits for more."""
 
 MOST = 100
 """Changes in one payload: each is of 8 KiB at most."""
@@ -128,6 +128,9 @@ def again(work: Callable[[], None], failures: int) -> None:
     timer.start()
 
 
+LAST = 5.0
+"""Seconds for which a process that ends waits for its last announcements to leave it."""
+
 KEPT, PATIENCE = 1000, 5
 """Changes that wait for a backend which is away, and failures in a row; with more, everything has changed."""
 
@@ -141,8 +144,9 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._waiting: dict[Change, None] = {}
+        self._sending = 0
         self._failures = 0
         self._trace = ""
         """Of the last of them that has one."""
@@ -157,10 +161,21 @@ class Outbox:
         if first:
             soon(lambda: self._send(backend))
 
+    def flush(self, seconds: float) -> None:
+        """Wait until all has left this process, or so long: it is about to end."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: not (self._waiting or self._sending), seconds):
+                log.error(
+                    "The last announcements did not leave this process in %g s: other processes see what "
+                    "they announce when they look again, after recheck= at most.",
+                    seconds,
+                )
+
     def _send(self, backend: Backend) -> None:
         with self._lock:
             changes, self._waiting = list(self._waiting), {}
             trace, self._trace = self._trace, ""
+            self._sending += 1
         try:
             for start in range(0, len(changes), MOST):
                 _announce(backend, pack(changes[start : start + MOST], trace=trace))
@@ -168,6 +183,10 @@ class Outbox:
             self._keep(backend, changes, error)
         else:
             self._failures = 0
+        finally:
+            with self._lock:
+                self._sending -= 1
+                self._lock.notify_all()
 
     def _keep(self, backend: Backend, changes: Iterable[Change], error: BackendError) -> None:
         if not self._failures:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import shutdown
-from .announcements import Grown, News, Outbox, Subscription, pack
+from .announcements import LAST, Grown, News, Outbox, Subscription, pack
 from .backends import home, is_server, open_backend
 from .backends.port import Backend
 from .door.core import StreamIndex
@@ -217,6 +217,8 @@ class Restive:
         await self._drain_now()
         if self._operations is not None:
             await asyncio.to_thread(self._operations.drain, self.settings.drain_operations)
+        # Servers end the process by the signal itself, which waits for no thread.
+        await asyncio.to_thread(self._outbox.flush, LAST)
         if self._signalled and self._forget_home is not None:
             # The process is about to end, perhaps by the signal itself, which runs no finalizers.
             self._forget_home()

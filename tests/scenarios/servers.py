@@ -121,7 +121,12 @@ def granian_command(app: str, port: int) -> list[str]:
     return ["granian", app, "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)]
 
 
+def restive_command(app: str, port: int) -> list[str]:
+    return ["restive.cli", "serve", app, "--port", str(port)]
+
+
 COMMANDS = {
+    "restive": restive_command,
     "uvicorn": uvicorn_command,
     "fast": fast_command,
     "hypercorn": hypercorn_command,
