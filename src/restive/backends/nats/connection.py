@@ -123,7 +123,7 @@ class Connection:
 
     def _gone(self, why: str) -> None:
         if not self._down:
-            _log.warning("%s. Trying again.", why.rstrip("."))
+            _log.warning("%s%s Trying again.", why, "" if why.endswith(("?", ".")) else ".")
         self._down = why
 
     async def close(self) -> None:

@@ -154,7 +154,7 @@ class Link:
         return writer
 
     def _unreachable(self, error: Exception) -> BackendUnavailable:
-        said = self._error or str(error) or type(error).__name__
+        said = (self._error or str(error) or type(error).__name__).rstrip(".")
         if isinstance(error, TimeoutError | nats.errors.TimeoutError) and not self._error:
             said = "it does not answer"
         lower = said.lower()

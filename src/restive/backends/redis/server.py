@@ -165,7 +165,8 @@ class Server:
         """The error to raise; ``what`` says what became of the call."""
         if isinstance(error, BackendUnavailable):
             return BackendUnavailable(str(error))
-        return BackendUnavailable(f"{self} cannot be reached: {error}. {what} Does it run, is the URL right?")
+        said = str(error).rstrip(".")
+        return BackendUnavailable(f"{self} cannot be reached: {said}. {what} Does it run, is the URL right?")
 
     def refused(self, error: ResponseError) -> BackendUnavailable:
         """The error to raise for one that the server replied with: it has done nothing."""
