@@ -336,7 +336,8 @@ def idempotent(history: History) -> Found:
         if each.key not in ops:
             yield "", f"the submission {each.key} was never acknowledged"
     known = {op.rpartition("/")[2] for op in history.acknowledged()}
-    for identity in {note.op for note in history.notes if note.op} - known:
+    # What began before this history may still end in it.
+    for identity in {note.op for note in history.notes if note.what == "begin"} - known:
         yield identity, "ran, and nobody was told of it"
     for listed in history.of(Listed):
         missing = set(history.acknowledged()) - history.deleted(perhaps=True) - set(listed.ops)
