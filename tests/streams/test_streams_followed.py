@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI, HTTPException
 
 from restive import Restive, Stream
 from restive.client import AsyncClient, Client, Policy
+from restive.client.following import Reading
 from restive.errors import Unreachable, WatchEnded
 from restive.wire.sse import Parser
 from scenarios.servers import FAST, FAST_PATH, ThreadServer
@@ -428,6 +429,48 @@ async def test_the_client_gives_up_where_nobody_answers():
     async with AsyncClient("http://127.0.0.1:9", policy=Policy(backoff=0.01), connect_within=0.1) as client:
         with pytest.raises(Unreachable):
             await anext(client.follow("/x"))
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["ended", "cut"])
+async def test_a_stream_that_ends_at_once_is_not_asked_over_and_over(cut: bool):
+    """As behind a proxy that ends every event stream: each begins well, and then nothing comes."""
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.decode().split(" ")[1])
+        fields = {"Stream-Next-Offset": "1", "Connection": "close", "Stream-Up-To-Date": "true"}
+        body = b"[]"
+        if "live=sse" in asked[-1]:
+            fields |= {"Content-Type": "text/event-stream"}
+            body = b'event: control\ndata: {"streamNextOffset": "1", "upToDate": true}\n\n'
+        else:
+            fields |= {"Content-Type": "application/json"}
+        size = {"Content-Length": str(len(body) + cut)} if "live" in asked[-1] else {"Content-Length": "2"}
+        lines = [f"{name}: {value}" for name, value in (fields | size).items()]
+        writer.write("\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode() + body)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        policy = Policy(backoff=0.2, most_backoff=30)
+        async with AsyncClient(f"http://127.0.0.1:{port}", policy=policy) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(client.follow("/x")), 3)
+    assert 3 < len(asked) < 20
+
+
+async def test_the_best_kind_of_read_is_tried_again_later():
+    reading = Reading(Policy(better_after=60), "5", mode="sse")
+    reading.silent(100.0, 0.5)
+    assert (reading.mode, reading.parameters()["timeout"]) == ("long-poll", "30")
+    reading.begin(159.0)
+    assert reading.mode == "long-poll"
+    reading.begin(161.0)
+    assert reading.mode == "sse"
+    reading.silent(161.0, 0.5)
+    reading.begin(161.0 + 100)
+    assert reading.mode == "long-poll", "the second time it takes twice as long"
 
 
 async def test_the_client_reads_each_item_once_through_restarts(tmp_path: Path):

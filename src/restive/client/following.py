@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from math import ceil, inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -53,18 +54,39 @@ class Reading:
     failures: int = 0
     ever: bool = False
     """Whether anything was ever read."""
+    better_at: float = inf
+    """When the best kind of live read is tried again, as it was given up."""
+    given_up: int = 0
 
     def got(self, batch: Batch) -> None:
         """A batch came, and counts as read."""
         self.offset, self.cursor, self.closed = batch.offset, batch.cursor, batch.closed
-        self.failures, self.ever = 0, True
+        self.ever = True
+        if batch.items:
+            self.failures = 0
         if self.mode == "catch-up" and batch.up_to_date:
             self.mode = self.live[0]
 
-    def silent(self) -> None:
+    def begin(self, now: float) -> None:
+        """The next read is about to be made."""
+        if self.mode in self.live and now >= self.better_at:
+            self.mode, self.better_at = self.live[0], inf
+
+    def lasted(self, seconds: float) -> bool:
+        """A read went on for so long; whether that ends a row of failures."""
+        stable = seconds >= self.policy.stable
+        if stable:
+            self.failures = 0
+        return stable
+
+    def silent(self, now: float, random: float) -> None:
         """A live read delivered nothing at all: the next kind is tried, in turn."""
-        if self.mode in self.live:
-            self.mode = self.live[(self.live.index(self.mode) + 1) % len(self.live)]
+        if self.mode not in self.live:
+            return
+        if self.mode == self.live[0]:
+            self.better_at = now + self.policy.better_delay(self.given_up, random)
+            self.given_up += 1
+        self.mode = self.live[(self.live.index(self.mode) + 1) % len(self.live)]
 
     def failed(self, again: float | None, random: float) -> float:
         """The seconds after which to read again."""
@@ -79,6 +101,8 @@ class Reading:
             given["live"] = self.mode
             if self.cursor is not None:
                 given["cursor"] = self.cursor
+        if self.mode == "long-poll":
+            given["timeout"] = str(ceil(self.policy.wait))
         return given
 
 
@@ -147,15 +171,21 @@ class Follow:
     async def _run(self) -> AsyncGenerator[Batch]:
         reading, begun = self._reading, time.monotonic()
         while not reading.closed:
-            again = None
+            again, since, mode, items = None, time.monotonic(), reading.mode, False
+            reading.begin(since)
+            cause: Exception = EOFError("The answer ended at once, with nothing to read.")
             try:
                 async with aclosing(self._read()) as batches:
                     async for batch in batches:
                         reading.got(batch)
+                        items = items or bool(batch.items)
                         if batch.items or batch.closed:
                             yield batch
-                continue
+                # A server may end a read at any time, to be asked again; not over and over for nothing.
+                if reading.lasted(time.monotonic() - since) or items or reading.mode != mode:
+                    continue
             except Later as later:
+                reading.lasted(time.monotonic() - since)
                 cause, again = later.error, later.again
             pause = reading.failed(again, self._random())
             spent = time.monotonic() + pause - begun
@@ -177,7 +207,7 @@ class Follow:
                 raise EOFError("The answer ended before anything was read.")
         except (httpx2.HTTPError, httpx2.StreamError, ValueError, TimeoutError, EOFError) as error:
             if not delivered and not isinstance(error, httpx2.ConnectError):
-                reading.silent()
+                reading.silent(time.monotonic(), self._random())
             raise Later(error) from error
 
     async def _answer(self, reading: Reading) -> AsyncGenerator[Batch]:
