@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restive.errors import Problem
-from restive.http.live import LiveRequest, header_live, multi, query_live
+from restive.http.live import LiveRequest, header_live, live_of_many, multi, query_live
 from restive.http.validators import valid
 
 
@@ -266,3 +266,25 @@ def test_multi_leads_back(wanted):
         parts += ["etag=" + quote(etag, safe="")] if etag else []
     assert multi("&".join(["live=sse", *parts]).encode()) == wanted
     assert query_live("&".join(["live=sse", *parts]).encode())[0] == by_query("sse")
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "asked"),
+    [
+        (b"live=sse&watch=/a", (), by_query("sse")),
+        (b"watch=/a&live=ndjson", (), by_query("ndjson")),
+        (b"watch=/a&etag=b&live=long-poll&n=1&wait=2.5", (), by_query("long-poll", wait=2.5)),
+        (b"live=long-poll", ((b"prefer", b"wait=9"),), by_query("long-poll")),
+        (b"watch=/a", ((b"accept", b"text/event-stream"), (b"prefer", b"wait=9")), by_header("sse")),
+        (b"live=&watch=/a", ((b"prefer", b"wait=9"),), by_header("long-poll", wait=9)),
+        (b"live=other&watch=/a", ((b"prefer", b"wait=9"),), None),
+        (b"watch=/a", (), None),
+    ],
+)
+def test_how_many_are_told(query, fields, asked):
+    assert live_of_many(query, fields) == asked
+
+
+def test_how_many_are_told_refuses_what_is_no_time():
+    with pytest.raises(Problem):
+        live_of_many(b"live=long-poll&wait=soon", ())

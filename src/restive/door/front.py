@@ -35,7 +35,7 @@ class FrontDoor:
         self._live = live
         self._core = Core(app, live)
         self._watching = Watching(self._core)
-        self._own = Own(self._core, self._watching)
+        self._own = Own(self._core)
         self._reads = Reads(self._core, self._watching)
         self._writes = Writes(self._core)
         self._sockets = Sockets(self._core, self)

@@ -18,7 +18,7 @@ from ..transports.answers import merged, respond
 from ..transports.outlet import Receive, Send
 from ..transports.refusals import counts
 from .core import Core, Scope
-from .watching import Watching, read_body
+from .many import Many, read_body
 
 METHODS = {
     "live": ("GET", "POST"),
@@ -41,9 +41,9 @@ class _Announcement(msgspec.Struct, forbid_unknown_fields=True):
 class Own:
     """Serves Restive's own URIs."""
 
-    def __init__(self, core: Core, watching: Watching) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._watching = watching
+        self._many = Many(core)
 
     def name(self, scope: Scope) -> str | None:
         """Which of Restive's own URIs this is, one of ``METHODS``, or None."""
@@ -71,7 +71,7 @@ class Own:
             raise Problem(405, detail=f"Use {allow}.", headers={"Allow": allow})
         elif name == "live":
             self._guard(scope)
-            await self._watching.serve_many(scope, receive, send)
+            await self._many.serve(scope, receive, send)
         elif name == "changed":
             await self._changed(scope, receive, send)
         else:

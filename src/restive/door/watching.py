@@ -1,27 +1,21 @@
-"""Watches over HTTP: both spellings, and many resources on one response (design 4.2)."""
+"""Watches of one resource over HTTP, in both spellings (design 4.2)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..errors import Problem
 from ..http.fields import Fields, get, lowered, media_type
-from ..http.live import LIVE_TYPES, LiveRequest, header_live, last_event_id, multi, query_live
-from ..http.targets import check, scope_target
+from ..http.live import LIVE_TYPES, LiveRequest, header_live, last_event_id, query_live
+from ..http.targets import scope_target
 from ..hub.watch import Sink, Watch
 from ..transports import longpoll
-from ..transports.forms import EVENT_STREAM, FRAMED_EVENT_STREAM, LINES, Form
-from ..transports.outlet import Message, Outlet, Receive, Send
+from ..transports.forms import EVENT_STREAM, LINES, Form
+from ..transports.outlet import Message, Receive, Send
 from ..transports.stream import Stream, reopened
 from ..transports.takeover import Opened, OpenStream, offered
-from ..wire import messages
 from .core import Core, Scope
-from .streamed import watch_frame
-
-MAX_BODY = 1_048_576
 
 
 class Watching:
@@ -78,15 +72,13 @@ class Watching:
         except Problem:
             return False  # an odd target is the app's to judge
 
-    def _stream(
-        self, form: Form, peer: str, scope: Scope, send: Send, asked: LiveRequest | None = None
-    ) -> Stream:
+    def _stream(self, form: Form, peer: str, scope: Scope, send: Send, asked: LiveRequest) -> Stream:
         core, takeover = self._core, offered(scope, send)
         hub, extra = core.live.hub(), core.cors(scope)
 
         def reopen() -> OpenStream | None:
             # A watch by header fields asks the app first, and a look may depend on the client's address.
-            if takeover is None or asked is None or asked.spelling == "header" or core.settings.key:
+            if takeover is None or asked.spelling == "header" or core.settings.key:
                 return None
             if not core.live.is_outermost(takeover.outermost):
                 return None
@@ -110,81 +102,6 @@ class Watching:
             extra=self._core.cors(scope),
         )
         return isinstance(outcome, longpoll.Told)
-
-    async def serve_many(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Many resources on one response, named in the query or by watch frames. Raises ``Problem``."""
-        form = self._form_of_many(scope)
-        if scope["method"] == "POST":
-            wanted = self._frames(await read_body(receive, MAX_BODY))
-        else:
-            wanted = [
-                messages.Watch(target, etag=etag) for target, etag in multi(scope.get("query_string") or b"")
-            ]
-        if not 1 <= len(wanted) <= self._core.settings.max_watches:
-            raise Problem(
-                400, "Nothing to watch" if not wanted else "Too many watches",
-                f"Name 1 to {self._core.settings.max_watches} resources: ?live=sse&watch=/a&watch=/b",
-            )  # fmt: skip
-        base = scope_target({**scope, "query_string": b""})
-        frames = {check(frame.target, base): frame for frame in wanted}
-        peer: str | None = self._core.enter(scope)
-        try:
-            assert peer is not None
-            stream = self._stream(form, peer, scope, send)
-            await stream.serve(
-                lambda outlet: self._begin_many(outlet, scope, frames), receive, send, single=False
-            )
-            if stream.taken:
-                peer = None
-        finally:
-            if peer is not None:
-                self._core.leave(peer)
-
-    def _begin_many(
-        self, outlet: Outlet, scope: Scope, frames: Mapping[str, messages.Watch]
-    ) -> Sequence[Watch]:
-        watches: list[Watch] = []
-        try:
-            for target, frame in frames.items():
-                key = self._core.key(scope, target, frame.headers)
-                watches.append(watch_frame(self._core, outlet, key, frame))
-        except Problem:
-            for watch in watches:
-                watch.close()
-            raise
-        return watches
-
-    def _form_of_many(self, scope: Scope) -> Form:
-        mode = b""
-        for part in (scope.get("query_string") or b"").split(b"&"):
-            if part.startswith(b"live="):
-                mode = part[5:]
-        if not mode:
-            asked = header_live(tuple(scope["headers"]))
-            mode = asked.mode.encode() if asked is not None else b""
-        if mode == b"sse":
-            return FRAMED_EVENT_STREAM
-        if mode == b"ndjson":
-            return LINES
-        raise Problem(
-            400, "Which transport?",
-            "Open a WebSocket here, or add live=sse or live=ndjson and watch=/path for each resource.",
-        )  # fmt: skip
-
-    def _frames(self, data: bytes) -> list[messages.Watch]:
-        limits = messages.Limits(socket_headers=self._core.settings.socket_headers)
-        frames = []
-        for line in data.splitlines():
-            if not line.strip():
-                continue
-            try:
-                frame = messages.parse(line, limits=limits)
-            except messages.Rejected as rejected:
-                raise rejected.problem from None
-            if not isinstance(frame, messages.Watch):
-                raise Problem(400, "Not a watch", 'Send watch frames, one a line: {"watch": "/orders/3"}')
-            frames.append(frame)
-        return frames
 
 
 class Again:
@@ -290,19 +207,3 @@ def names_live_type(accept: bytes) -> bool:
     """Whether an Accept could ask for a watch, so that the others need not be parsed."""
     lower = accept.lower()
     return b"event-stream" in lower or b"ndjson" in lower or b"jsonl" in lower
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body of a request. Raises ``Problem`` 413, or 400 where it was cut off."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message: dict[str, Any] = dict(await receive())
-        if message["type"] == "http.disconnect":
-            raise Problem(400, "Incomplete request")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise Problem(413, detail=f"At most {limit} bytes.")
-        if not message.get("more_body", False):
-            return b"".join(chunks)

@@ -24,6 +24,7 @@ __all__ = [
     "Mode",
     "header_live",
     "last_event_id",
+    "live_of_many",
     "multi",
     "query_live",
 ]
@@ -93,6 +94,22 @@ def header_live(fields: Fields) -> LiveRequest | None:
     if tags is None or len(tags) != 1:
         return None
     return LiveRequest("long-poll", tags[0], wait, "header")
+
+
+def live_of_many(query: bytes, fields: Fields) -> LiveRequest | None:
+    """How a request for many resources wants to be told: by its query, or by its header fields.
+
+    Raises ``Problem`` (400) where a ``wait`` is no number of seconds.
+    """
+    given = {name: value for name, _, value in (part.partition(b"=") for part in query.split(b"&"))}
+    if given.get(b"live"):
+        mode = _MODES.get(given[b"live"])
+        return mode and LiveRequest(mode, None, _wait(given.get(b"wait", b"")), "query")
+    mode = _preferred_mode(get(fields, b"accept"))
+    wait = None if mode is not None else wait_seconds(prefer(fields), math.inf)
+    if wait is not None:
+        mode = "long-poll"
+    return mode and LiveRequest(mode, None, wait, "header")
 
 
 def multi(query: bytes) -> list[tuple[str, str | None]]:

@@ -87,6 +87,12 @@ class End(NamedTuple):
     fields: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Refusal(NamedTuple):
+    """Tell the client that this watch was not begun, and why; others on its connection were."""
+
+    document: Mapping[str, Any]
+
+
 class Items(NamedTuple):
     """Tell the client these items of a stream."""
 
@@ -105,8 +111,8 @@ class Closed(NamedTuple):
     """Tell the client that the stream has ended, all of which it was told; the watch is over."""
 
 
-Event = State | Current | End | Items | Closed
-LAST = (End, Closed)
+Event = State | Current | End | Refusal | Items | Closed
+LAST = (End, Refusal, Closed)
 """The events after which nothing more comes of a watch."""
 
 

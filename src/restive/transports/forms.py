@@ -13,7 +13,7 @@ import msgspec
 from ..http.fields import Fields
 from ..hub.following import Following
 from ..hub.rendering import Rendering
-from ..hub.watch import Batch, Closed, Current, End, Event, Items, State, Watch
+from ..hub.watch import Batch, Closed, Current, End, Event, Items, Refusal, State, Watch
 from ..telemetry.metrics import NDJSON, SSE, Traffic
 from ..wire import durable, messages, ndjson, sse
 
@@ -67,6 +67,8 @@ def frame(watch: Watch, event: Event) -> bytes:
         return event.wire(items_frame, watch.on)
     if isinstance(event, Closed):
         return messages.closed(watch.on)
+    if isinstance(event, Refusal):
+        return messages.error(event.document, on=watch.on)
     return messages.end(watch.on, event.document)
 
 
