@@ -1,7 +1,6 @@
 """A server that a test tells how to misbehave: plain ASGI, written from the protocol and not from the client.
 
 ``Script`` holds resources, the behaviour of each transport, and a log of every request it got.
-``Link`` is a TCP hop before it that can refuse, swallow, hold and cut what passes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl
 
 Receive = Any
@@ -50,6 +49,7 @@ class Script:
     sse: str = "ok"  # refuse | 502 | drop | silent | buffer | ignore | comments
     ndjson: str = "ok"
     long_poll: str = "ok"  # ignore | 504 | early | silent
+    many: int = 200  # requests for many are refused with this status, if it is not 200
     busy: tuple[int, dict[str, str]] | None = None  # every HTTP request gets this
     heartbeat: float = 0.05
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -136,6 +136,9 @@ class Script:
         self.headers.append(headers)
         if busy is not None:
             await self._answer(send, busy[0], b"{}", busy[1])
+            return
+        if mode and scope["method"] == "POST" and target.endswith("/-/live"):
+            await self._many(mode, float(asked.get("wait", 30)), receive, send)
             return
         route = self.routes.get((scope["method"], target)) if not mode else None
         if route is not None:
@@ -255,6 +258,75 @@ class Script:
                     await say(b":\n\n" if mode == "sse" else b"\n")
         gone.cancel()
 
+    # -- many on one response ----------------------------------------------------------------------
+
+    async def _many(self, mode: str, wait: float, receive: Receive, send: Send) -> None:
+        behaviour = {"sse": self.sse, "ndjson": self.ndjson}.get(mode, self.long_poll)
+        message = await receive()
+        while message.get("more_body"):
+            more = await receive()
+            message = {**more, "body": message["body"] + more["body"]}
+        frames = [json.loads(line) for line in message["body"].splitlines()]
+        self.frames += frames
+        if self.many != 200 or behaviour in {"refuse", "502", "ignore"}:
+            await self._answer(send, {"502": 502, "refuse": 400}.get(behaviour, self.many), b"")
+            return
+        if behaviour == "silent":
+            await self._until_gone(receive)
+            return
+        teller = _Teller(self)
+        teller.watched = {frame["watch"]: frame.get("etag") for frame in frames}
+        teller.fresh = set(teller.watched)
+        if mode == "long-poll":
+            await self._poll_many(teller, wait, send)
+            return
+        kind = b"text/event-stream" if mode == "sse" else b"application/x-ndjson"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        self.streams += 1
+        try:
+            await self._stream_many(mode, teller, receive, send)
+        finally:
+            self.streams -= 1
+
+    async def _stream_many(self, mode: str, teller: _Teller, receive: Receive, send: Send) -> None:
+        generation = self._generation
+        gone = asyncio.ensure_future(self._until_gone(receive))
+        write = b"data: %b\n\n" if mode == "sse" else b"%b\n"
+        with self._bell() as bell:
+            while not gone.done():
+                bell.clear()
+                if self._generation != generation:
+                    gone.cancel()
+                    raise ConnectionError("hung up")
+                data = b"".join(write % json.dumps(frame).encode() for frame in teller.tell())
+                await send({"type": "http.response.body", "body": data, "more_body": bool(teller.watched)})
+                if not teller.watched:
+                    break
+                if not await _rung(bell, self.heartbeat):
+                    beat = b":\n\n" if mode == "sse" else b"\n"
+                    await send({"type": "http.response.body", "body": beat, "more_body": True})
+        gone.cancel()
+
+    async def _poll_many(self, teller: _Teller, wait: float, send: Send) -> None:
+        generation, deadline = self._generation, asyncio.get_running_loop().time() + wait
+        told: dict[str, list[dict[str, Any]]] = {}
+        with self._bell() as bell:
+            while self._generation == generation:
+                for frame in teller.tell():
+                    told.setdefault(frame["on"], []).append(frame)
+                left = deadline - asyncio.get_running_loop().time()
+                if any("current" not in each[-1] for each in told.values()) or left <= 0:
+                    break
+                await _rung(bell, left)
+        if self._generation != generation:
+            raise ConnectionError("hung up")
+        frames = [frame for each in told.values() for frame in each]
+        if all("current" in frame for frame in frames):
+            await self._answer(send, 204, b"")
+        else:
+            body = json.dumps(frames).encode()
+            await self._answer(send, 200, body, {"content-type": "application/json"})
+
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -298,13 +370,40 @@ class Script:
         await send({"type": "http.response.body", "body": body})
 
 
+class _Teller:
+    """What there is to tell of some resources, as the socket's objects."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.watched: dict[str, str | None] = {}  # target -> the tag that the client has
+        self.fresh: set[str] = set()  # of which nothing was told yet
+
+    def tell(self) -> Iterator[dict[str, Any]]:
+        for target in list(self.watched):
+            resource = self._script.resources.get(target)
+            if resource is None or resource.end is not None:
+                problem = {"status": 404, "title": "Not Found"} if resource is None else resource.end
+                yield self._end(target, problem)
+            elif self.watched[target] != resource.etag:
+                self.watched[target] = resource.etag
+                yield {"on": target, "etag": resource.etag, **_content(resource)}
+            elif target in self.fresh:
+                yield {"on": target, "etag": resource.etag, "current": True}
+            self.fresh.discard(target)
+            if resource is not None and resource.final and target in self.watched:
+                yield self._end(target, {"status": 200})
+
+    def _end(self, target: str, document: Any) -> dict[str, Any]:
+        del self.watched[target]
+        return {"on": target, "end": document}
+
+
 class _SocketServer:
     """One open socket."""
 
     def __init__(self, script: Script, receive: Receive, send: Send) -> None:
         self._script, self._receive, self._send = script, receive, send
-        self._watched: dict[str, str | None] = {}  # target -> the tag that the client has
-        self._fresh: set[str] = set()
+        self._teller = _Teller(script)
         self._open = True
 
     async def run(self) -> None:
@@ -337,35 +436,20 @@ class _SocketServer:
             frame = json.loads(message["text"])
             self._script.frames.append(frame)
             if "watch" in frame:
-                self._watched[frame["watch"]] = frame.get("etag")
-                self._fresh.add(frame["watch"])
+                self._teller.watched[frame["watch"]] = frame.get("etag")
+                self._teller.fresh.add(frame["watch"])
             else:
-                self._watched.pop(frame["unwatch"], None)
+                self._teller.watched.pop(frame["unwatch"], None)
             self._bell.set()
 
     async def _tell(self) -> None:
         if self._script.websocket == "silent":
             return
-        for target in list(self._watched):
-            resource = self._script.resources.get(target)
-            if resource is None or resource.end is not None:
-                problem = {"status": 404, "title": "Not Found"} if resource is None else resource.end
-                await self._end(target, problem)
-            elif self._watched[target] != resource.etag:
-                self._watched[target] = resource.etag
-                await self._frame({"on": target, "etag": resource.etag, **_content(resource)})
-            elif target in self._fresh:
-                await self._frame({"on": target, "etag": resource.etag, "current": True})
-            self._fresh.discard(target)
-            if resource is not None and resource.final and target in self._watched:
-                await self._end(target, {"status": 200})
+        for frame in self._teller.tell():
+            await self._frame(frame)
             if self._script.websocket == "once":
                 self._script._generation += 1
                 self._bell.set()
-
-    async def _end(self, target: str, document: Any) -> None:
-        del self._watched[target]
-        await self._frame({"on": target, "end": document})
 
     async def _frame(self, frame: Any) -> None:
         await self._send({"type": "websocket.send", "text": json.dumps(frame)})
@@ -407,80 +491,3 @@ async def _rung(bell: asyncio.Event, timeout: float) -> bool:
         return False
     bell.clear()
     return True
-
-
-class Link:
-    """A TCP hop on this test's loop: ``mode`` is ``pass``, ``drop`` (accept and close) or ``swallow``.
-
-    ``cut_after`` closes a connection once so many bytes have come from the server; ``connections`` counts.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._upstream = port
-        self.mode = "pass"
-        self.cut_after: int | None = None
-        self.connections = 0
-        self._open: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def cut(self) -> None:
-        """Reset every open connection."""
-        for writer in list(self._open):
-            writer.transport.abort()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
-        self._open.add(writer)
-        try:
-            if self.mode == "drop":
-                return
-            if self.mode == "swallow":
-                await reader.read()
-                return
-            await self._pass(reader, writer)
-        except (ConnectionError, OSError):
-            pass
-        finally:
-            self._open.discard(writer)
-            writer.close()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
-        there = asyncio.ensure_future(self._pump(reader, up_writer, None))
-        try:
-            await self._pump(up_reader, writer, self.cut_after)
-        finally:
-            there.cancel()
-            up_writer.close()
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
-    ) -> None:
-        passed = 0
-        while data := await reader.read(65536):
-            if most is not None and passed + len(data) >= most:
-                writer.write(data[: most - passed])
-                await writer.drain()
-                writer.close()
-                return
-            passed += len(data)
-            writer.write(data)
-            await writer.drain()
-        writer.close()

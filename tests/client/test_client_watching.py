@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from scripted import Link
+from hop import Link
 
 from restive.client import Watch
 from restive.errors import ClientError, Unreachable, WatchEnded

@@ -39,7 +39,7 @@ class AsyncClient:
     watch: ``"auto"`` takes the best that delivers something (WebSocket, SSE, long poll, poll, in this order),
     remembers it for each origin and tries the better ones again later; or the name of one of them, or
     ``"ndjson"``. ``websocket_url`` is where the socket is, if not at ``/-/live`` of the origin (an app below
-    a root path).
+    a root path); several watches over HTTP share one request there.
 
     All in seconds: after ``patience`` a transport that delivered nothing is given up for the next one;
     ``poll_interval`` lies between two polls where the server names no time; ``connect_within`` is how long
@@ -215,9 +215,22 @@ class AsyncClient:
         base = url.copy_with(raw_path=b"/", fragment=None)
         found = self._origins.get(str(base))
         if found is None:
-            found = Origin(self.http, base, self._policy, lambda: self._handshake(base), random.random)
+            found = Origin(
+                self.http,
+                base,
+                self._policy,
+                lambda: self._handshake(base),
+                self._live_path(base),
+                random.random,
+            )
             self._origins[str(base)] = found
         return found
+
+    def _live_path(self, base: httpx2.URL) -> str:
+        """That of ``websocket_url``, where it is on this origin."""
+        given = self._websocket_url or ""
+        own = "ws" + str(base).removeprefix("http").rstrip("/")
+        return given.removeprefix(own).partition("?")[0] if given.startswith(own + "/") else LIVE_PATH
 
     async def _handshake(self, base: httpx2.URL) -> Handshake:
         request = self.http.build_request("GET", base.copy_with(raw_path=LIVE_PATH.encode()))

@@ -1,4 +1,4 @@
-"""The states of one watch and of the socket, and the actions that the machine asks its shell for.
+"""The states of one watch, and the actions that the machine asks its shell for.
 
     Waiting ──until──> Asking ──first news──> Live        (streams and the socket)
        ^                 └──the answer──> Waiting          (polls: the next request)
@@ -10,35 +10,42 @@ no phase for that. A number names one request or one socket: what comes for anot
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
 
 from ..errors import ClientError
 from .news import Kind
 from .policy import Transport
 from .state import State
 
+if TYPE_CHECKING:
+    from .carrier import Carrier
+
 __all__ = [
+    "FRAME_HEADERS",
     "Action",
     "Ask",
     "Asking",
     "Attempt",
     "CloseSocket",
-    "Closed",
     "Finish",
     "Live",
-    "Open",
     "OpenSocket",
-    "Opening",
-    "Resting",
+    "Phase",
     "SendFrame",
     "Show",
-    "Socket",
     "Stop",
+    "Target",
     "Waiting",
     "Want",
     "Watched",
+    "Watches",
 ]
+
+FRAME_HEADERS = {"accept", "accept-language", "authorization"}
+"""What a frame's `headers` may hold everywhere (design 4.3), of those that mean something to a GET."""
 
 
 # -- one attempt to watch, over one transport ---------------------------------------------------
@@ -53,7 +60,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Has asked; fails at ``deadline`` unless something comes."""
+    """Has asked, or will with others; fails at ``deadline`` unless something comes."""
 
     since: float
     deadline: float
@@ -75,13 +82,16 @@ class Attempt:
 
     transport: Transport
     phase: Phase
-    number: int = 0  # of its request, or of the socket
+    carrier: Carrier | None = None  # where it asked last
+    number: int = 0  # of its request, or of the socket; 0: not asked yet
+    alone: bool = False  # what others ask for is not asked for with it
+    unheard: float | None = None  # since when answers to all on its carrier have left it out
     etag: str | None = None  # what it resumed from
     shown: int = 0  # how many states had been shown when it asked
     delivered: float | None = None  # when something came first
     told: str | None = None  # the last tag it spoke of
     behind: bool = False  # newer states than it has told were shown, so what it tells may be old
-    quick: int = 0  # answers in a row that came at once (long poll)
+    failures: int = 0  # fetch: in a row
     repeat: bool = False  # fetch: ask once more when the answer is there
     unconditional: bool = False  # fetch: the tag was announced although we have it, so it is a coarse one
 
@@ -97,6 +107,11 @@ class Want:
     rungs: tuple[Transport, ...]
     headers: tuple[tuple[str, str], ...] = ()
     etag: str | None = None
+
+    @property
+    def fits_frame(self) -> bool:
+        """Whether a frame takes its headers."""
+        return {name for name, _ in self.headers} <= FRAME_HEADERS
 
 
 @dataclass(slots=True, eq=False)
@@ -125,58 +140,64 @@ class Watched:
         return [attempt for attempt in (self.main, self.trial, self.fetch) if attempt is not None]
 
 
-# -- the socket ---------------------------------------------------------------------------------
+class Watches:
+    """All watches that go on, by key and by target."""
 
+    def __init__(self) -> None:
+        self._by_key: dict[int, Watched] = {}
+        self._by_target: dict[str, dict[int, Watched]] = {}
 
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """There is none, and nothing speaks against opening one."""
+    def __iter__(self) -> Iterator[Watched]:
+        return iter(list(self._by_key.values()))
 
+    def __contains__(self, watch: Watched) -> bool:
+        return watch.key in self._by_key
 
-@dataclass(slots=True)
-class Opening:
-    """The handshake is under way. ``until``: when it is given up, as nobody needs it now."""
+    def get(self, key: int) -> Watched | None:
+        """The watch of this key."""
+        return self._by_key.get(key)
 
-    number: int
-    until: float = inf
+    def of(self, target: str) -> list[Watched]:
+        """All of one target."""
+        return list(self._by_target.get(target, {}).values())
 
+    def add(self, watch: Watched) -> None:
+        """It begins."""
+        self._by_key[watch.key] = watch
+        self._by_target.setdefault(watch.want.target, {})[watch.key] = watch
 
-@dataclass(slots=True)
-class Open:
-    """Frames can be sent. ``until`` is as in ``Opening``.
-
-    ``heard``: when an event came first; ``again``: when the server wants us back.
-    """
-
-    number: int
-    until: float = inf
-    heard: float | None = None
-    again: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resting:
-    """It failed; the next one may be opened at ``until``."""
-
-    until: float
-
-
-Socket = Closed | Opening | Open | Resting
+    def remove(self, watch: Watched) -> None:
+        """It has ended."""
+        del self._by_key[watch.key]
+        same_target = self._by_target[watch.want.target]
+        del same_target[watch.key]
+        if not same_target:
+            del self._by_target[watch.want.target]
 
 
 # -- what the shell has to do -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A resource that is asked for, and what the client has of it."""
+
+    uri: str
+    headers: tuple[tuple[str, str], ...] = ()
+    etag: str | None = None
+    text: bool = False  # the state before was text
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """Make the request ``number`` over HTTP and report what it says under this number."""
+    """Make the request ``number`` over HTTP and report what it says under this number.
+
+    One target is asked for at its own URI; several are together at ``/-/live``.
+    """
 
     number: int
     transport: Transport
-    target: str
-    headers: tuple[tuple[str, str], ...]
-    etag: str | None
-    text: bool = False  # the state before was text
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,12 @@ class Ladder:
 
     policy: Policy
     _blamed: dict[Transport, _Blame] = field(default_factory=dict)
+    _split: dict[Transport, _Blame] = field(default_factory=dict)
 
     def choose(self, rungs: tuple[Transport, ...], now: float, skip: Collection[Transport] = ()) -> Transport:
         """The best of ``rungs`` that is neither blamed now nor in ``skip``, else the least bad."""
         left = [rung for rung in rungs if rung not in skip]
-        free = [rung for rung in left if not self._is_blamed(rung, now)]
+        free = [rung for rung in left if not _is_blamed(self._blamed, rung, now)]
         return (free or left or list(rungs))[0]
 
     def delivered(self, watch: Watched, transport: Transport, now: float, random: Random) -> None:
@@ -50,7 +51,7 @@ class Ladder:
             return
         for suspect, kind in watch.suspects.items():
             if kind not in _BLAMELESS:
-                self._blame(suspect, now, random)
+                self._blame(self._blamed, suspect, now, random)
         watch.suspects = _misfits(watch)
         watch.better_at = now + self.policy.better_delay(0, random())
 
@@ -62,7 +63,15 @@ class Ladder:
         if kind is Kind.MISFIT:
             watch.suspects[transport] = kind
         elif kind is not Kind.SLOW:
-            self._blame(transport, now, random)
+            self._blame(self._blamed, transport, now, random)
+
+    def split(self, transport: Transport, now: float, random: Random) -> None:
+        """The server does not take several watches on one request of this transport."""
+        self._blame(self._split, transport, now, random)
+
+    def shares(self, transport: Transport, now: float) -> bool:
+        """Whether several watches may be asked for together."""
+        return transport != "poll" and not _is_blamed(self._split, transport, now)
 
     def next_rung(
         self, watch: Watched, attempt: Attempt, failure: Failure, now: float, random: Random
@@ -94,16 +103,19 @@ class Ladder:
         when, rung = min(times, key=lambda pair: pair[0], default=(0.0, main.transport))
         return None if not above else (max(when, watch.better_at), rung)
 
-    def _blame(self, transport: Transport, now: float, random: Random) -> None:
+    def _blame(
+        self, blamed: dict[Transport, _Blame], transport: Transport, now: float, random: Random
+    ) -> None:
         """For a time. Further blame in that time, by other watches, changes nothing."""
-        if self._is_blamed(transport, now):
+        if _is_blamed(blamed, transport, now):
             return
-        times = self._blamed[transport].times + 1 if transport in self._blamed else 0
-        self._blamed[transport] = _Blame(now + self.policy.better_delay(times, random()), times)
+        times = blamed[transport].times + 1 if transport in blamed else 0
+        blamed[transport] = _Blame(now + self.policy.better_delay(times, random()), times)
 
-    def _is_blamed(self, transport: Transport, now: float) -> bool:
-        blame = self._blamed.get(transport)
-        return blame is not None and now < blame.until
+
+def _is_blamed(blamed: dict[Transport, _Blame], transport: Transport, now: float) -> bool:
+    blame = blamed.get(transport)
+    return blame is not None and now < blame.until
 
 
 def _misfits(watch: Watched) -> dict[Transport, Kind]:

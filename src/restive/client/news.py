@@ -28,6 +28,7 @@ __all__ = [
     "Unchanged",
     "of_answer",
     "of_event",
+    "of_many",
     "of_refusal",
     "of_sse",
 ]
@@ -80,7 +81,7 @@ class Kind(Enum):
     SILENT = auto()  # it may be open, yet nothing came in time
     DROPPED = auto()  # closed before its time
     SLOW = auto()  # it works, yet nothing came of this resource in time
-    MISFIT = auto()  # this one watch cannot use it, others can
+    MISFIT = auto()  # this one watch cannot use it, others can; or many cannot share it, and one can
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,19 @@ def of_answer(
     if status in {200, 203, 204} and transport in {"poll", "long-poll"}:
         return Snapshot(_content(headers, body), final, again)
     return _refused(transport, status, headers, body, unix_now)
+
+
+def of_many(status: int, headers: Mapping[str, str], body: bytes, unix_now: float) -> Unchanged | Failure:
+    """What the response to a request for many says, where it holds no events."""
+    if status == 204:
+        return Unchanged()
+    problem = of_refusal(status, headers, body)
+    if status == 504:
+        return Failure(Kind.SILENT, problem)
+    if status in _LATER or (status >= 500 and status != 501):
+        return Failure(Kind.BUSY, problem, retry_after(headers, unix_now))
+    # Whether each of them may be watched says its own URI.
+    return Failure(Kind.MISFIT, problem)
 
 
 _ENDS = {401, 403, 404, 405, 406, 410, 451}

@@ -6,7 +6,7 @@ Everything runs on one event loop, and nothing is awaited between an event and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
 from math import inf
@@ -78,13 +78,16 @@ class Origin:
         base: httpx2.URL,
         policy: Policy,
         handshake: Callable[[], Awaitable[Handshake]],
+        live_path: str,
         random: Callable[[], float],
     ) -> None:
+        """``live_path`` is where several resources are watched by one request."""
         self.base = base
         self.cookie: str | None = None  # that the socket was opened with
         self._http = http
         self._policy = policy
         self._handshake = handshake
+        self._live_path = live_path
         self._loop = asyncio.get_running_loop()
         self._machine = Machine(policy, random)
         self._keys = count(1)
@@ -145,20 +148,20 @@ class Origin:
         self._machine.alive(number, self._loop.time())
 
     def failed(self, number: int, failure: Failure) -> None:
-        """Request ``number`` is over."""
+        """Request ``number`` is over; or the socket did not open, or is gone."""
         self._do(self._machine.failed(number, failure, self._loop.time()))
 
-    def socket_opened(self, number: int) -> None:
+    def opened(self, number: int) -> None:
         """Frames can be sent on socket ``number``."""
-        self._do(self._machine.socket_opened(number, self._loop.time()))
+        self._do(self._machine.opened(number, self._loop.time()))
 
-    def socket_event(self, number: int, event: Event) -> None:
-        """An event came on socket ``number``."""
-        self._do(self._machine.socket_event(number, event, self._loop.time()))
+    def event(self, number: int, event: Event) -> None:
+        """An event came on socket ``number``, or of a request for many."""
+        self._do(self._machine.event(number, event, self._loop.time()))
 
-    def socket_failed(self, number: int, failure: Failure) -> None:
-        """Socket ``number`` did not open, or is gone."""
-        self._do(self._machine.socket_failed(number, failure, self._loop.time()))
+    def answer(self, number: int, events: Sequence[Event]) -> None:
+        """Long poll ``number``, which is for many, was answered."""
+        self._do(self._machine.answer(number, events, self._loop.time()))
 
     # -- what to do ----------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Origin:
                 case Finish(key, error) if key in self._inboxes:
                     self._inboxes.pop(key).finish(error)
                 case Ask(number):
-                    work = ask(self._http, self.base, action, self._policy, self)
+                    work = ask(self._http, self.base, self._live_path, action, self._policy, self)
                     self._requests[number] = self._start(work, partial(self._request_over, number))
                 case Stop(number):
                     self._stop(self._requests.pop(number, None))
@@ -201,7 +204,7 @@ class Origin:
     def _socket_over(self, number: int, task: asyncio.Task[None]) -> None:
         self._sockets.pop(number, None)
         if (error := self._raised(task)) is not None:
-            self.socket_failed(number, Failure(Kind.DROPPED, error))
+            self.failed(number, Failure(Kind.DROPPED, error))
 
     def _raised(self, task: asyncio.Task[None]) -> BaseException | None:
         """What a hook of the user's, or a mistake of ours, raised in it: a watch must not hang on that."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .attempt import Attempt, Live, Phase, Waiting
+from .attempt import Live, Phase, Waiting
+from .carrier import Carrier
 from .news import News, Snapshot, Unchanged
 from .policy import Policy
 
@@ -22,18 +23,19 @@ _SLOWER = 0.05
 
 
 def next_phase(
-    attempt: Attempt, news: News, took: float, now: float, policy: Policy, random: Callable[[], float]
+    carrier: Carrier, news: News, now: float, policy: Policy, random: Callable[[], float]
 ) -> Phase:
-    """The phase after ``news``, which came ``took`` seconds after it was asked for."""
-    if attempt.transport == "websocket":
+    """The phase of all that ride on ``carrier`` after ``news`` of one of them."""
+    if carrier.transport == "websocket":
         return Live(None)  # its pings tell whether it lives
-    if attempt.transport not in ONE_SHOT:
+    if carrier.transport not in ONE_SHOT:
         return Live(now + policy.silence)
-    if attempt.transport == "poll":
+    if carrier.transport == "poll":
         again = news.again if isinstance(news, Snapshot | Unchanged) else None
         pause = policy.poll_interval if again is None else max(again, policy.backoff)
         return Waiting(now + pause * (0.9 + random() / 5))
+    took = now - carrier.asked
     if isinstance(news, Unchanged) and took < policy.wait / 2:
         return Waiting(now + 1.0 + policy.delay(0, random()))
-    attempt.quick = attempt.quick + 1 if took < _AT_ONCE else 0
-    return Waiting(now + min(1.0, _SLOWER * max(0, attempt.quick - _IN_A_ROW)))
+    carrier.quick = carrier.quick + 1 if took < _AT_ONCE else 0
+    return Waiting(now + min(1.0, _SLOWER * max(0, carrier.quick - _IN_A_ROW)))

@@ -52,6 +52,13 @@ class Policy:
     most_better_after: float = 3600.0
     """… up to this."""
 
+    gather: float = 0.03
+    """So long a request that watches share waits for more of them to come or go, before it is replaced. While
+    that does not end it waits twice as long each time, …"""
+
+    most_gather: float = 2.0
+    """… up to this."""
+
     linger: float = 1.0
     """The socket is closed so long after its last watch."""
 

@@ -35,13 +35,13 @@ class Handshake:
 class SocketReport(Protocol):
     """Where it is told what came."""
 
-    def socket_opened(self, number: int) -> None:
+    def opened(self, number: int) -> None:
         """Frames can be sent."""
 
-    def socket_event(self, number: int, event: Event) -> None:
+    def event(self, number: int, event: Event) -> None:
         """An event came."""
 
-    def socket_failed(self, number: int, failure: Failure) -> None:
+    def failed(self, number: int, failure: Failure) -> None:
         """It did not open, or it is gone."""
 
 
@@ -70,16 +70,16 @@ class LiveSocket:
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever a handshake fails with, its kind is told
-            self._report.socket_failed(self._number, _handshake_failure(error))
+            self._report.failed(self._number, _handshake_failure(error))
             return
         writer: asyncio.Task[None] | None = None
         try:
             if connection.subprotocol != SUBPROTOCOL:
                 refused = ValueError(f"The server does not speak {SUBPROTOCOL}.")
-                self._report.socket_failed(self._number, Failure(Kind.REFUSED, refused))
+                self._report.failed(self._number, Failure(Kind.REFUSED, refused))
                 return
             writer = asyncio.create_task(self._write(connection))
-            self._report.socket_opened(self._number)
+            self._report.opened(self._number)
             await self._read(connection)
         finally:
             if writer is not None:
@@ -115,9 +115,9 @@ class LiveSocket:
                 message = await connection.recv()
                 # A kind of event that a later server adds is not for us.
                 with contextlib.suppress(ValueError):
-                    self._report.socket_event(self._number, parse_event(message))
+                    self._report.event(self._number, parse_event(message))
         except ConnectionClosed as error:
-            self._report.socket_failed(self._number, Failure(Kind.DROPPED, error))
+            self._report.failed(self._number, Failure(Kind.DROPPED, error))
 
     async def _write(self, connection: ClientConnection) -> None:
         from websockets.exceptions import ConnectionClosed

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from .attempt import Want
+from .attempt import FRAME_HEADERS, Want
 from .origin import Inbox, Origin
 from .policy import Transport
 from .state import State
 
 __all__ = ["Watch", "normal_target", "socket_rungs"]
-
-FRAME_HEADERS = {"accept", "accept-language", "authorization"}
-"""What a frame's `headers` may hold everywhere (design 4.3), of those that mean something to a GET."""
 
 _UNRESERVED = string.ascii_letters + string.digits + "-._~"
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
