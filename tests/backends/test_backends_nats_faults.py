@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -118,6 +119,34 @@ def test_a_server_that_is_not_there(server: NatsServer, opened, caplog: pytest.L
             call()
     assert PASSWORD not in caplog.text
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
+
+
+def reset(backend: NatsBackend) -> None:
+    """Reset the backend's connection while it is written to."""
+    running = backend._loop._running
+    assert running is not None
+    link = running.parts.connection._store.link
+
+    def fail() -> None:
+        client = link._client
+        client._pending.append(b"PING\r\n")
+        client._pending_data_size = 6
+        client._transport._io_reader.set_exception(ConnectionResetError(104, "Connection reset by peer"))
+
+    running.loop.call_soon_threadsafe(fail)
+    eventually(lambda: link.dead)
+
+
+@pytest.mark.timeout(30)
+def test_a_connection_that_is_reset_while_it_is_written_to(opened, caplog: pytest.LogCaptureFixture):
+    """nats-py's reader then fails in its own cleaning up, and says nothing."""
+    backend = opened()
+    backend.probe()
+    reset(backend)
+    eventually(lambda: works(backend.probe))
+    backend.close()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.timeout(30)

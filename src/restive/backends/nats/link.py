@@ -113,6 +113,7 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT):
                 await self._client.connect(**self._options())
+                self._watch_reader()
                 self._inbox = self._client.new_inbox()
                 await self._listen(f"{self._inbox}.*", self._answered, -1)
                 await self._client.flush(timeout=1)
@@ -124,6 +125,17 @@ class Link:
             raise
         self._look_round()
         self._opened = True
+
+    def _watch_reader(self) -> None:
+        """nats-py's reader may end by an error, which nobody is told: as it flushes what was reset."""
+        reader = self._client._reading_task  # noqa: SLF001
+        if reader is not None:
+            reader.add_done_callback(self._reader_ended)
+
+    def _reader_ended(self, reader: asyncio.Task[bool]) -> None:
+        error = None if reader.cancelled() else reader.exception()
+        if error is not None and self._opened:
+            self.die(str(error) or type(error).__name__)
 
     def _options(self) -> dict[str, Any]:
         return {
