@@ -1,4 +1,4 @@
-"""Restive's own URIs below ``prefix``: ``live``, ``changed``, ``health`` and ``metrics`` (design 4.3).
+"""Restive's own URIs below ``prefix`` (design 4.3): ``live``, ``client.js``, ``changed``, ``health``, …
 
 What is not known here is the app's.
 """
@@ -19,9 +19,11 @@ from ..transports.outlet import Receive, Send
 from ..transports.refusals import counts
 from .core import Core, Scope
 from .many import Many, read_body
+from .script import serve_script
 
 METHODS = {
     "live": ("GET", "POST"),
+    "client.js": ("GET", "HEAD"),
     "changed": ("POST",),
     "health": ("GET", "HEAD"),
     "health/live": ("GET", "HEAD"),
@@ -72,6 +74,8 @@ class Own:
         elif name == "live":
             self._guard(scope)
             await self._many.serve(scope, receive, send)
+        elif name == "client.js":
+            await serve_script(self._core, scope, send)
         elif name == "changed":
             await self._changed(scope, receive, send)
         else:
