@@ -38,7 +38,7 @@ async def test_shows_the_state_and_each_change(
     page: Page, proxy: Wayward, served: ProcessServer, transport: str
 ) -> None:
     await page.evaluate(
-        "(transport) => { w = follow(make({ transport }, { patience: 10_000, silence: 20_000 }), '/orders/3') }",
+        "(transport) => { w = follow(make({ transport }, { patience: 9000, silence: 2e4 }), '/orders/3') }",
         transport,
     )
     for count in range(1, 5):

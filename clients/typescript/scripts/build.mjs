@@ -37,8 +37,9 @@ async function modules() {
   await build({
     ...common,
     absWorkingDir: root,
-    entryPoints: ["src/index.ts", "src/watch.ts"],
+    entryPoints: ["src/index.ts", "src/watch.ts", "src/react.ts"],
     outdir: "dist/esm",
+    external: ["react"],
     splitting: true,
     minifySyntax: true,
   });

@@ -8,8 +8,8 @@ import { Watches } from "./watches.js";
 
 /** What the hooks of one client share. */
 export interface Shared {
-  readonly client: () => Client;
-  readonly watches: Watches;
+  readonly _client: () => Client;
+  readonly _watches: Watches;
 }
 
 /** What `LiveProvider` takes. */
@@ -19,16 +19,16 @@ export interface LiveProviderProps {
   children?: ReactNode;
 }
 
-const shareOf = (client: () => Client): Shared => ({ client, watches: new Watches(client) });
+const shareOf = (client: () => Client): Shared => ({ _client: client, _watches: new Watches(client) });
 
 let own: Client | undefined;
 const Sharing = createContext(shareOf(() => (own ??= restive())));
-const known = new WeakMap<Client, Shared>();
+const shares = new WeakMap<Client, Shared>();
 
 /** The hooks of `children` use `client`. */
 export function LiveProvider({ client, children }: LiveProviderProps): ReactElement {
-  let value = known.get(client);
-  if (!value) known.set(client, (value = shareOf(() => client)));
+  let value = shares.get(client);
+  if (!value) shares.set(client, (value = shareOf(() => client)));
   return createElement(Sharing.Provider, { value }, children);
 }
 

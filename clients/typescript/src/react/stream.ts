@@ -1,8 +1,10 @@
 /** `useStream`: the latest items of a stream, in a component. */
-import { useEffect, useState } from "react";
+import { useEffect, useMemo } from "react";
+import { UsageError } from "../errors.js";
 import { linesOf } from "../server.js";
 import type { Stream, StreamOptions } from "../stream.js";
 import { useShared } from "./provider.js";
+import { useStateOf } from "./state.js";
 
 /** How a component reads a stream. */
 export interface UseStreamOptions extends Pick<StreamOptions, "offset" | "headers" | "transport"> {
@@ -22,54 +24,42 @@ export interface StreamView<T = unknown> {
 
 const NOTHING: StreamView<never> = { items: [], closed: false, error: null };
 
-/** The view of a stream, and which one that is. */
-interface Read<T> {
-  readonly _of: unknown;
-  readonly _view: StreamView<T>;
-}
-
 /**
- * The latest items of the stream at `url`, from its start or from `offset` on; rendered once for each batch. Reading
- * ends when the component is unmounted. Null reads nothing, and so does a server.
+ * The latest items of the stream at `url`, from its start or from `offset` on. Batches are rendered as a whole.
+ * Reading ends when the component is unmounted, and begins anew where `url` or an option is another one. Null reads
+ * nothing, and so does a server. Throws `UsageError` for a `keep` that is no number of items.
  */
 export function useStream<T = unknown>(
   url: string | URL | null,
-  { keep = 1_000, ...options }: UseStreamOptions = {},
+  options: UseStreamOptions = {},
 ): StreamView<T> {
-  const { client } = useShared();
-  const target = url === null ? null : `${url}`;
-  const { offset, transport, headers } = options;
-  const key = JSON.stringify([target, offset, transport, linesOf(headers)]);
-  const [source, setSource] = useState({ client, key });
-  const [read, setRead] = useState<Read<T>>({ _of: source, _view: NOTHING });
-  // Another stream: what was read is not its own.
-  if (source.client !== client || source.key !== key) setSource({ client, key });
+  const { keep = 1_000, ...how } = options;
+  if (!(keep >= 1)) throw new UsageError(`keep is how many items are kept, 1 or more; not ${keep}.`);
+  const { _client: client } = useShared();
+  const key = JSON.stringify([url, keep, how.offset, how.transport, linesOf(how.headers)]);
+  const source = useMemo(() => ({ _client: client, _key: key }), [client, key]);
+  const [view, change] = useStateOf<StreamView<T>>(source, NOTHING);
 
   useEffect(() => {
-    if (target === null) return undefined;
+    if (url === null) return undefined;
     const stop = new AbortController();
-    const change = (next: (view: StreamView<T>) => Partial<StreamView<T>>) => {
-      if (stop.signal.aborted) return;
-      setRead(({ _of, _view }) => {
-        const before = _of === source ? _view : NOTHING;
-        return { _of: source, _view: { ...before, ...next(before) } };
-      });
-    };
-    void follow(
-      () => client().stream<T>(target, { ...options, signal: stop.signal }),
-      stop.signal,
-      (items, closed) => change((view) => ({ items: latest(view.items, items, keep), closed })),
-      (error) => change(() => ({ error })),
+    const { signal } = stop;
+    void follow<T>(
+      signal,
+      () => client().stream(url, { ...how, signal }),
+      (items, closed) =>
+        change((view) => ({ ...view, items: view.items.concat(items).slice(-keep), closed })),
+      (error) => change((view) => ({ ...view, error })),
     );
     return () => stop.abort();
   }, [source]);
 
-  return read._of === source ? read._view : NOTHING;
+  return view;
 }
 
 async function follow<T>(
-  open: () => Stream<T>,
   stopped: AbortSignal,
+  open: () => Stream<T>,
   got: (items: readonly T[], closed: boolean) => void,
   failed: (error: Error) => void,
 ): Promise<void> {
@@ -79,9 +69,6 @@ async function follow<T>(
   try {
     for await (const { items, closed } of open().batches()) got(items, closed);
   } catch (error) {
-    failed(error as Error);
+    if (!stopped.aborted) failed(error as Error);
   }
 }
-
-const latest = <T>(before: readonly T[], items: readonly T[], keep: number): readonly T[] =>
-  before.concat(items).slice(-keep);

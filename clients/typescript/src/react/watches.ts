@@ -4,7 +4,7 @@
  * A view is replaced, never changed, as `useSyncExternalStore` wants it. Rendering alone begins nothing but what it
  * waits for.
  */
-import type { Live, Status, WatchOptions } from "../watch.js";
+import type { Live, Status, Transport } from "../watch.js";
 
 /** What a component sees of a watch. */
 export interface LiveView<T = unknown> {
@@ -19,8 +19,12 @@ export interface LiveView<T = unknown> {
 }
 
 /** What is watched, and how. */
-export interface Wanted extends Pick<WatchOptions, "transport" | "headers"> {
-  readonly url: string;
+export interface Wanted {
+  /** The same for all who can share a watch. */
+  readonly _key: string;
+  readonly _url: string;
+  readonly _transport: "auto" | Transport;
+  readonly _headers: [string, string][];
 }
 
 /** Before anything is known. */
@@ -29,101 +33,98 @@ export const CONNECTING: LiveView<never> = { data: undefined, etag: null, status
 /** Milliseconds that a watch goes on when nobody looks any more. */
 const LINGER = 1_000;
 
-/** The same for what a render waits for, which React may have to finish later, or never. */
+/** The same for what a render waits for, which React may finish later, or never. */
 const AWAITED = 30_000;
 
 class Watched {
-  view: LiveView = CONNECTING;
-  readonly lookers = new Set<() => void>();
+  _view: LiveView = CONNECTING;
+  readonly _lookers = new Set<() => void>();
   /** Resolves with the first state, or with an end without any. */
-  readonly first: Promise<void>;
-  _resolve: () => void = () => {};
-  _timer: ReturnType<typeof setTimeout> | undefined;
-  _stop: () => void = () => {};
+  readonly _first: Promise<void>;
   readonly _forget: () => void;
+  _resolve: () => void = () => {};
+  _stop: () => void = () => {};
+  _timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(client: () => Live, { url, ...options }: Wanted, forget: () => void) {
-    this.first = new Promise((resolve) => (this._resolve = resolve));
+  constructor(client: Live, { _url, _transport, _headers }: Wanted, forget: () => void) {
+    this._first = new Promise((resolve) => (this._resolve = resolve));
     this._forget = forget;
     try {
-      this._stop = client().watch(url, (data, { etag }) => this._change({ data, etag }), {
-        ...options,
+      this._stop = client.watch(_url, (data, { etag }) => this._change({ data, etag }), {
+        transport: _transport,
+        headers: _headers,
         onError: (error) => this._change({ error }),
-        onStatus: ({ is }) => this._change({ status: is }),
+        onStatus: ({ is }) => is === this._view.status || this._change({ status: is }),
       });
     } catch (error) {
       this._change({ status: "ended", error: error as Error });
     }
   }
 
-  /** It ends in `ms` milliseconds unless somebody looks until then. */
-  rest(ms: number): void {
+  _look(looker: () => void): () => void {
     clearTimeout(this._timer);
-    if (!this.lookers.size) this._timer = setTimeout(() => this.end(), ms);
-  }
-
-  look(looker: () => void): () => void {
-    clearTimeout(this._timer);
-    this.lookers.add(looker);
+    this._lookers.add(looker);
     return () => {
-      this.lookers.delete(looker);
-      this.rest(LINGER);
+      this._lookers.delete(looker);
+      this._rest(LINGER);
     };
   }
 
-  end(): void {
+  /** It ends in `ms` milliseconds unless somebody looks until then. */
+  _rest(ms: number): void {
+    clearTimeout(this._timer);
+    if (!this._lookers.size) this._timer = setTimeout(() => this._end(), ms);
+  }
+
+  _end(): void {
     clearTimeout(this._timer);
     this._forget();
     this._stop();
   }
 
   _change(news: Partial<LiveView>): void {
-    const before = this.view;
-    this.view = { ...before, ...news };
-    if (before.status === this.view.status && "status" in news) this.view = before;
-    const { data, status, error } = this.view;
+    this._view = { ...this._view, ...news };
+    const { data, status, error } = this._view;
     if (data !== undefined || status === "ended") this._resolve();
-    if (error) this.rest(LINGER);
-    for (const look of this.lookers) look();
+    if (error) this._rest(LINGER);
+    for (const look of this._lookers) look();
   }
 }
 
 /** All that components watch by one client. */
 export class Watches {
   readonly _client: () => Live;
-  readonly _watched = new Map<string, Watched>();
+  readonly _all = new Map<string, Watched>();
 
   constructor(client: () => Live) {
     this._client = client;
   }
 
   /** What is known now. */
-  view(key: string): LiveView {
-    return this._watched.get(key)?.view ?? CONNECTING;
+  _view({ _key }: Wanted): LiveView {
+    return this._all.get(_key)?._view ?? CONNECTING;
   }
 
-  /** Have `looker` called at each change of the view, from now on; returns what ends that. */
-  look(key: string, wanted: Wanted, looker: () => void): () => void {
-    const found = this._watched.get(key);
-    // Who mounts a view anew wants to try it anew.
-    if (found?.view.error && !found.lookers.size) found.end();
-    return this._get(key, wanted).look(looker);
+  /** Have `looker` called at each change of the view from now on. Returns what ends that. */
+  _look(wanted: Wanted, looker: () => void): () => void {
+    const found = this._all.get(wanted._key);
+    // Who mounts a component anew wants to try anew.
+    if (found?._view.error && !found._lookers.size) found._end();
+    return this._get(wanted)._look(looker);
   }
 
   /** Resolves once there is a first state, or will be none. */
-  first(key: string, wanted: Wanted): Promise<void> {
-    const watched = this._get(key, wanted);
-    watched.rest(AWAITED);
-    return watched.first;
+  _first(wanted: Wanted): Promise<void> {
+    const watched = this._get(wanted);
+    watched._rest(AWAITED);
+    return watched._first;
   }
 
-  _get(key: string, wanted: Wanted): Watched {
-    const found = this._watched.get(key);
-    if (found) return found;
-    const made: Watched = new Watched(this._client, wanted, () => {
-      if (this._watched.get(key) === made) this._watched.delete(key);
-    });
-    this._watched.set(key, made);
-    return made;
+  _get(wanted: Wanted): Watched {
+    const { _key } = wanted;
+    let watched = this._all.get(_key);
+    if (!watched)
+      this._all.set(_key, (watched = new Watched(this._client(), wanted, () => this._all.delete(_key))));
+    return watched;
   }
 }
