@@ -322,3 +322,16 @@ def test_unwatching_leaves_nothing_behind():
         world.run(10)
         assert world.machine.deadline() == inf
         assert not world._lines
+
+
+@pytest.mark.parametrize("first", ["websocket", "sse"])
+def test_what_is_cut_again_and_again_after_it_delivered_leads_to_the_next_rung(first):
+    """As a proxy does that accepts a socket, or an event stream, and ends it soon."""
+    world = World(3, POLICY, weather={first: "short"})
+    world.watch(0, AUTO[AUTO.index(first) :])
+    world.run(30)
+    asked = [transport for _, transport in world.asked]
+    assert asked == [first] * 4 + [AUTO[AUTO.index(first) + 1]]
+    world.change()
+    world.run(1)
+    assert world.shown[0] == [0, 1]

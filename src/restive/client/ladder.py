@@ -18,6 +18,9 @@ __all__ = ["Ladder"]
 _VOID = {Kind.BUSY, Kind.DROPPED}
 """Blames nothing once the server itself turned out to be down."""
 
+SHORT_LIVES = 3
+"""How often in a row a transport may be cut soon after it has delivered, before another one is tried."""
+
 _BLAMELESS = {Kind.SLOW, Kind.MISFIT}
 """Moves one watch to another transport; others stay."""
 
@@ -78,7 +81,7 @@ class Ladder:
     ) -> tuple[Transport, float]:
         """The transport to try after ``failure``, and after how many seconds."""
         rungs, again = watch.want.rungs, failure.again
-        if _is_suspicious(attempt, failure.kind):
+        if _is_suspicious(watch, attempt, failure):
             watch.suspects[attempt.transport] = failure.kind
             if any(rung not in watch.suspects for rung in rungs):
                 step = (again or 0.0) + self.policy.delay(0, random())
@@ -122,8 +125,12 @@ def _misfits(watch: Watched) -> dict[Transport, Kind]:
     return {rung: kind for rung, kind in watch.suspects.items() if kind is Kind.MISFIT}
 
 
-def _is_suspicious(attempt: Attempt, kind: Kind) -> bool:
-    """Whether a failure of this kind speaks against the transport."""
-    if kind in {Kind.DROPPED, Kind.BUSY}:
-        return attempt.delivered is None and (kind is Kind.DROPPED or attempt.transport == "websocket")
-    return kind is not Kind.UNREACHABLE
+def _is_suspicious(watch: Watched, attempt: Attempt, failure: Failure) -> bool:
+    """Whether a failure speaks against the transport."""
+    kind = failure.kind
+    if kind not in {Kind.DROPPED, Kind.BUSY}:
+        return kind is not Kind.UNREACHABLE
+    if attempt.delivered is None:
+        return kind is Kind.DROPPED or attempt.transport == "websocket"
+    # A server that goes away says when to come back; a proxy cuts what it does not like, again and again.
+    return kind is Kind.DROPPED and failure.again is None and watch.failures >= SHORT_LIVES

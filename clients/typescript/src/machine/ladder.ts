@@ -27,6 +27,9 @@ export interface Ladder {
 const BUT_MISFIT = /^[^m]/;
 const BUSY_OR_DROPPED = /^(busy|dro)/;
 
+/** How often in a row a transport may be cut soon after it has delivered, before another one is tried. */
+const SHORT_LIVES = 3;
+
 type Suspects = ReadonlyMap<Transport, Kind>;
 
 /** A random pause after so many failures. */
@@ -58,11 +61,12 @@ export function trialFailed(ladder: Ladder, watch: Watched, transport: Transport
 }
 
 /** The transport to try after `failure`, and after how many milliseconds. */
-export function nextRung(ladder: Ladder, attempt: Attempt, { kind, again }: Failure): [Transport, number] {
+export function nextRung(ladder: Ladder, attempt: Attempt, failure: Failure): [Transport, number] {
+  const { kind, again } = failure;
   const { _watch: watch, _transport: transport } = attempt;
   const { rungs } = watch._want;
   let step = false;
-  if (isSuspicious(attempt, kind)) {
+  if (isSuspicious(attempt, failure)) {
     watch._suspects.set(transport, kind);
     step = rungs.some((rung) => !watch._suspects.has(rung));
     if (!step) acquit(watch, BUT_MISFIT); // from the top again, slower
@@ -115,7 +119,9 @@ function acquit(watch: Watched, kinds: RegExp): void {
 }
 
 /** Whether a failure of this kind speaks against the transport. */
-const isSuspicious = ({ _delivered, _transport }: Attempt, kind: Kind): boolean =>
-  BUSY_OR_DROPPED.test(kind)
-    ? !_delivered && (kind === "dropped" || _transport === "websocket")
-    : kind !== "unreachable";
+const isSuspicious = ({ _watch, _delivered, _transport }: Attempt, { kind, again }: Failure): boolean => {
+  if (!BUSY_OR_DROPPED.test(kind)) return kind !== "unreachable";
+  if (!_delivered) return kind === "dropped" || _transport === "websocket";
+  // A server that goes away says when to come back; a proxy cuts what it does not like, again and again.
+  return kind === "dropped" && again === null && _watch._failures >= SHORT_LIVES;
+};
