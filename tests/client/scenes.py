@@ -329,6 +329,16 @@ def late_reports_change_nothing(m: Any) -> None:
     m.opened(1, 1.0)
 
 
+def what_is_cut_again_and_again_is_left(m: Any) -> None:
+    m.watch(0, Want("/r", AUTO[1:]), 0.0)
+    for number in range(1, 5):
+        m.news(number, Snapshot(State(number, f'"{number}"')), 10.0 * number)
+        m.failed(number, Failure(Kind.DROPPED, again=0.1 if number == 1 else None), 10.0 * number + 1)
+        _until(m, 10.0 * number + 9)
+    m.news(5, Snapshot(State(5, '"5"')), 50.0)
+    _until(m, 60.0)
+
+
 def a_better_transport_is_tried_beside(m: Any) -> None:
     m.watch(0, Want("/r", AUTO), 0.0)
     m.failed(1, Failure(Kind.REFUSED), 0.1)
