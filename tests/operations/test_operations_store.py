@@ -13,7 +13,6 @@ from restive.backends.memory import MemoryBackend
 from restive.backends.port import Append, Backend, Delete, Drop, Record, Save, Step
 from restive.errors import BackendUnavailable, Canceled, Conflict, Interrupted
 from restive.operations.identity import new_identity
-from restive.operations.progress import Progress
 from restive.operations.record import FORGET_AFTER, Gone, OperationRecord
 from restive.operations.store import ORPHAN_AFTER, RECENT, Store
 
@@ -69,7 +68,7 @@ def end(store: Store, clock: Clock, record: OperationRecord, **outcome: Any) -> 
 
 def add_part(store: Store, identity: str, part: bytes) -> None:
     """As a run publishes it."""
-    assert store.update(identity, lambda it: it.renewed(1, it.progress, it.parts + 1, 0.0), part=part)
+    assert store.update(identity, lambda it: it.with_part(1, len(part)), part=part)
 
 
 def count_parts(store: Store, record: OperationRecord) -> int:
@@ -157,7 +156,7 @@ def test_a_retry_keeps_its_arguments_its_parts_and_its_mark(store: Store, backen
 def test_what_the_transition_raises_passes_and_nothing_is_stored(store: Store, clock: Clock):
     record = running(store, clock)
     with pytest.raises(Interrupted):
-        store.update(record.id, lambda it: it.renewed(99, Progress(), 1, 0.0), part=b"part")
+        store.update(record.id, lambda it: it.with_part(99, 4), part=b"part")
     assert store.load(record.id) == record
     assert len(store.parts(record.id, "", 10).items) == 0
 
@@ -193,7 +192,7 @@ def test_a_record_that_does_not_fit_its_parts_is_an_error_and_no_endless_loop(
 
 def test_a_part_comes_in_with_the_change_that_its_lease_allows(store: Store, clock: Clock):
     record = running(store, clock)
-    changed = store.update(record.id, lambda it: it.renewed(1, it.progress, 1, clock.now + 20), part=b"first")
+    changed = store.update(record.id, lambda it: it.with_part(1, 5), part=b"first")
     assert changed is not None
     assert changed.parts == 1
     assert list(store.parts(record.id, "", 10).items) == [b"first"]
@@ -206,7 +205,7 @@ def test_a_part_of_an_old_lease_is_refused_even_where_the_new_one_comes_in_betwe
     looked: list[str] = []
 
     def publish(it: OperationRecord) -> OperationRecord:
-        changed = it.renewed(1, it.progress, it.parts + 1, clock.now)
+        changed = it.with_part(1, 4)
         looked.append(it.status)
         if len(looked) == 1:  # the process sleeps here, and another takes over
             store.update(record.id, lambda other: other.interrupted(clock.now))
@@ -233,7 +232,7 @@ def test_only_what_may_be_lost_is_not_flushed(clock: Clock):
     backend = Noting()
     store = Store(lambda: backend, clock)
     record = running(store, clock)
-    store.update(record.id, lambda it: it.renewed(1, it.progress, 1, clock.now + 20), durable=False)
+    store.update(record.id, lambda it: it.renewed(1, it.progress, clock.now + 20), durable=False)
     end(store, clock, record)
     assert asked == [True, True, False, True]
 
@@ -255,7 +254,7 @@ def test_one_process_changes_its_operation_without_a_read(clock: Clock):
     backend = Reading()
     store = Store(lambda: backend, clock)
     record = running(store, clock, retries=1)
-    store.update(record.id, lambda it: it.renewed(1, it.progress, 1, clock.now), part=b"part")
+    store.update(record.id, lambda it: it.with_part(1, 4), part=b"part")
     store.update(record.id, lambda it: it.failed(PROBLEM, clock.now, retry=True))
     clock.now += 60
     store.update(record.id, lambda it: it.claimed("holder", clock.now, 10))
@@ -268,12 +267,12 @@ def test_what_another_process_stored_is_what_counts(store: Store, backend: Backe
     record = running(store, clock, retries=1)
     other = Store(lambda: backend, clock)
     other.update(record.id, lambda it: it.cancel_asked(clock.now))
-    renewed = store.update(record.id, lambda it: it.renewed(1, it.progress, 3, clock.now))
+    renewed = store.update(record.id, lambda it: it.renewed(1, it.progress, clock.now))
     assert renewed is not None
     assert renewed.cancel == clock.now
     other.update(record.id, lambda it: it.interrupted(clock.now))
     with pytest.raises(Canceled):
-        store.update(record.id, lambda it: it.renewed(1, it.progress, 4, clock.now))
+        store.update(record.id, lambda it: it.renewed(1, it.progress, clock.now))
 
 
 def test_a_state_that_is_past_refuses_nothing(store: Store, backend: Backend, clock: Clock):

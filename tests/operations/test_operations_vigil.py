@@ -51,7 +51,7 @@ def test_one_that_is_renewed_in_time_is_never_over(skew, pauses):
         assert not vigil.lost(operation)
         clock.now += pause
         assert not vigil.lost(operation)
-        operation = operation.renewed(1, operation.progress, 0, clock.now + skew + 15.0)
+        operation = operation.renewed(1, operation.progress, clock.now + skew + 15.0)
 
 
 def test_a_holder_says_for_how_long():

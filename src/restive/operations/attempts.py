@@ -217,15 +217,15 @@ class Attempts:
                 self._tended.announce(entry)
 
     def _store_end(self, run: Run, outcome: Outcome) -> OperationRecord | None:
-        result, long, size = outcome.result, False, run.size
+        result, long, more = outcome.result, False, 0
         if result is not None and len(result) > INLINE_RESULT:
             run.files.write_result(run.id, result, run.number)
-            long, size, result = True, size + len(result), None
+            long, more, result = True, len(result), None
 
-        def ended(found: OperationRecord, meter: Meter, parts: int) -> OperationRecord:
+        def ended(found: OperationRecord, meter: Meter) -> OperationRecord:
             now = self.store.clock()
             progress = msgspec.structs.replace(meter.progress, eta=None)
-            said = {"progress": progress, "parts": parts, "size": size}
+            said = {"progress": progress, "size": found.size + more}
             if outcome.error is not None:
                 return found.failed(outcome.error, now, retry=outcome.retry, **said)
             raw = NULL if result is None else msgspec.Raw(result)

@@ -157,13 +157,13 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         lease = Lease((self.lease.number if self.lease else 0) + 1, holder, now + seconds, seconds, mark)
         return replace(self, status="running", started=now, lease=lease, progress=Progress())
 
-    def renewed(self, number: int, progress: Progress, parts: int, expires: float) -> OperationRecord:
-        """With a later end of the lease, and what was reported meanwhile.
+    def renewed(self, number: int, progress: Progress, expires: float) -> OperationRecord:
+        """With a later end of the lease, and what was reported meanwhile; parts count themselves.
 
         Raises ``Interrupted`` where ``number`` is not the current lease's, ``Canceled`` where it ended so.
         """
         lease = self.check(number)
-        return replace(self, progress=progress, parts=parts, lease=replace(lease, expires=expires))
+        return replace(self, progress=progress, lease=replace(lease, expires=expires))
 
     def with_part(self, number: int, size: int) -> OperationRecord:
         """With one more part of ``size`` bytes. Raises as ``renewed`` does."""
@@ -179,7 +179,7 @@ class OperationRecord(msgspec.Struct, frozen=True, tag="operation", tag_field="k
         return self.lease
 
     def ended(self, status: Status, now: float, **outcome: Any) -> OperationRecord:
-        """In a final state; ``outcome`` may give result, error, progress and parts."""
+        """In a final state; ``outcome`` may give result, error, progress and size."""
         return replace(self, status=status, finished=now, lease=None, **outcome)
 
     def cancel_asked(self, now: float) -> OperationRecord | None:

@@ -55,7 +55,7 @@ class Run:
         self.id, self.attempt, self.number = operation.id, operation.attempt, operation.lease.number
         self.store, self.files = store, files
         self.timeout = timeout
-        self.parts, self.size = operation.parts, operation.size
+        self.size = operation.size
         self.open_files: dict[str, Any] = {}
         """The parts that are being written, by name."""
         self._interval, self._lease, self._look = interval, lease, look
@@ -174,7 +174,7 @@ class Run:
             self.stop(Canceled)
             return
         with self._lock:
-            self.parts, self.size = saved.parts, saved.size
+            self.size = saved.size
             self._dirty = True
 
     def _is_listed(self, name: str) -> bool:
@@ -234,12 +234,12 @@ class Run:
                 now = self._stored_at = time.monotonic()
                 shown, self._dirty = self._dirty, False
                 self._meter = self._meter.settle(now)
-                progress, parts = self._meter.progress, self.parts
+                progress = self._meter.progress
             expires = self.store.clock() + self._lease
             try:
                 saved = self.store.update(
                     self.id,
-                    lambda it: it.renewed(self.number, progress, parts, expires),
+                    lambda it: it.renewed(self.number, progress, expires),
                     durable=False,
                 )
             except (Canceled, Interrupted) as stop:
@@ -268,16 +268,16 @@ class Run:
             self.stop(Canceled)
 
     def end(
-        self, transition: Callable[[OperationRecord, Meter, int], OperationRecord]
+        self, transition: Callable[[OperationRecord, Meter], OperationRecord]
     ) -> OperationRecord | None:
         """Save the final state with the last report; None where another had the last word."""
         with self._storing:
             with self._lock:
-                meter, parts = self._meter.settle(time.monotonic()), self.parts
+                meter = self._meter.settle(time.monotonic())
 
             def final(found: OperationRecord) -> OperationRecord:
                 found.check(self.number)
-                return transition(found, meter, parts)
+                return transition(found, meter)
 
             try:
                 saved = self.store.update(self.id, final)

@@ -48,7 +48,7 @@ class Sweep:
     def begin(self) -> None:
         """Sweep now, and from now on, even if now raises; nothing where that was begun before."""
         if not self.serving:
-            self.serving = True
+            self.serving, self._cleared = True, False
             self.do()
 
     def _clear(self) -> None:
