@@ -111,6 +111,9 @@ def closing(stores: Stores) -> None:
     expect(list(page.items) == [b"0", b"1", b"2"], f"A closed stream reads as {page.items!r}.")
     expect(page.closed and page.next == end, "closed is not said at the end of a closed stream.")
     expect(backend.read("s", end).closed, "closed is not said to who resumes at the end.")
+    kept = backend.append("kept", [b"0"])
+    moved = backend.append("kept", [], close=True)
+    expect(moved == kept == backend.read("kept").next, "Closing without an item moves the end.")
     backend.append("empty", [], close=True)
     expect(backend.read("empty").closed, "A stream that was closed without an item is not closed.")
 

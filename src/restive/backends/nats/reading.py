@@ -26,7 +26,9 @@ class Reading:
         self._pieces: list[bytes] = []
         self.items: list[bytes] = []
         self.last: tuple[Items, int] | None = None
-        """The last message of which items were taken, and its sequence."""
+        """The last message that was taken, and its sequence."""
+        self.behind: int | None = None
+        """The sequence of the last one with items, else of the first: a close moves no offset."""
         self.position = after.position if after else 0
         self.inside = False
         """The page ends in the middle of that message."""
@@ -85,6 +87,8 @@ class Reading:
         if taken or not items:
             self.position += taken
             self.last = held, sequence
+            if taken or (self.behind is None and self._after is None):
+                self.behind = sequence
             self.taken += 1
             self.inside = taken < len(items)
         return not self.full

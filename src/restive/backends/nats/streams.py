@@ -33,14 +33,14 @@ async def read(store: Store, stream: str, text: str, limit: int) -> Page:
         more = await _fill(store, subject, sequence, reading, limit)
         if reading.last is not None:
             if more or reading.full or reading.inside:
-                return _page(store, reading, end=False)
+                return _page(store, reading, after, end=False)
             if not store.replicated:
-                return _page(store, reading, end=True)
+                return _page(store, reading, after, end=True)
         tail, held = await _tail(store, subject, stream)
         if reading.last is not None:
             end = tail.sequence <= reading.last[1]
             if end or reading.items:
-                return _page(store, reading, end=end)
+                return _page(store, reading, after, end=end)
         elif after is not None and _at_end(store, after, held, tail):
             return Page((), str(after), closed=held.closed, up_to_date=True)
         await asyncio.sleep(LAG)
@@ -93,8 +93,13 @@ def _at_end(store: Store, after: Offset, held: Items, tail: Message) -> bool:
     return after.number == number
 
 
-def _page(store: Store, reading: Reading, *, end: bool) -> Page:
+def _page(store: Store, reading: Reading, after: Offset | None, *, end: bool) -> Page:
     assert reading.last is not None
-    held, sequence = reading.last
-    offset = Offset(held.epoch, reading.position, store.lives.number(sequence), reading.inside)
+    held, _ = reading.last
+    if reading.behind is None:
+        assert after is not None
+        number = after.number
+    else:
+        number = store.lives.number(reading.behind)
+    offset = Offset(held.epoch, reading.position, number, reading.inside)
     return Page(tuple(reading.items), str(offset), closed=end and held.closed, up_to_date=end)
