@@ -10,7 +10,8 @@ import pytest
 from docs_pages import PAGES, Block, Command, blocks, commands, name
 from docs_session import Session, is_server, normal, streams
 
-NOT_RUN = {"sh", "text", "nginx", "json", "http", "ini", "toml", "yaml", "dockerfile", "js", "html", ""}
+CONFIGURATION = {"nginx", "ini", "toml", "yaml", "dockerfile"}
+NOT_RUN = {"sh", "text", "json", "http", "js", "ts", "tsx", "html", ""} | CONFIGURATION
 LIVE_PAGES = [page for page in PAGES if any(b.language == "console" for b in blocks(page))]
 
 

@@ -56,7 +56,7 @@ export function useLive<T = unknown>(url: string | URL | null, options: UseLiveO
 
 const NO_DATA = "Only a page can wait for data: give initialData to what a server renders.";
 
-function wantedOf(url: string | URL | null, { transport = "auto", headers }: UseLiveOptions): Wanted | null {
+function wantedOf(url: string | URL | null, { transport, headers }: UseLiveOptions): Wanted | null {
   if (url === null) return null;
   const lines = linesOf(headers) as [string, string][];
   const key = JSON.stringify([`${url}`, transport, lines]);

@@ -2,7 +2,7 @@
 import { useEffect, useMemo } from "react";
 import { UsageError } from "../errors.js";
 import { linesOf } from "../server.js";
-import type { Stream, StreamOptions } from "../stream.js";
+import type { StreamOptions } from "../stream.js";
 import { useShared } from "./provider.js";
 import { useStateOf } from "./state.js";
 
@@ -44,31 +44,18 @@ export function useStream<T = unknown>(
     if (url === null) return undefined;
     const stop = new AbortController();
     const { signal } = stop;
-    void follow<T>(
-      signal,
-      () => client().stream(url, { ...how, signal }),
-      (items, closed) =>
-        change((view) => ({ ...view, items: view.items.concat(items).slice(-keep), closed })),
-      (error) => change((view) => ({ ...view, error })),
-    );
+    const read = async () => {
+      const stream = client().stream<T>(url, { ...how, signal });
+      // What was hidden, as by <Activity>, is read anew.
+      change(() => NOTHING);
+      for await (const { items, closed } of stream.batches()) {
+        if (signal.aborted) return;
+        change((view) => ({ ...view, items: view.items.concat(items).slice(-keep), closed }));
+      }
+    };
+    read().catch((error: Error) => signal.aborted || change((view) => ({ ...view, error })));
     return () => stop.abort();
   }, [source]);
 
   return view;
-}
-
-async function follow<T>(
-  stopped: AbortSignal,
-  open: () => Stream<T>,
-  got: (items: readonly T[], closed: boolean) => void,
-  failed: (error: Error) => void,
-): Promise<void> {
-  // StrictMode mounts twice in one go: only the second one reads.
-  await null;
-  if (stopped.aborted) return;
-  try {
-    for await (const { items, closed } of open().batches()) got(items, closed);
-  } catch (error) {
-    if (!stopped.aborted) failed(error as Error);
-  }
 }

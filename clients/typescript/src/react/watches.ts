@@ -23,7 +23,8 @@ export interface Wanted {
   /** The same for all who can share a watch. */
   readonly _key: string;
   readonly _url: string;
-  readonly _transport: "auto" | Transport;
+  /** As the client does, where none is given. */
+  readonly _transport: "auto" | Transport | undefined;
   readonly _headers: [string, string][];
 }
 
@@ -51,7 +52,7 @@ class Watched {
     this._forget = forget;
     try {
       this._stop = client.watch(_url, (data, { etag }) => this._change({ data, etag }), {
-        transport: _transport,
+        ...(_transport && { transport: _transport }),
         headers: _headers,
         onError: (error) => this._change({ error }),
         onStatus: ({ is }) => is === this._view.status || this._change({ status: is }),
