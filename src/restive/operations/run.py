@@ -267,9 +267,7 @@ class Run:
         if found.cancel is not None:
             self.stop(Canceled)
 
-    def end(
-        self, transition: Callable[[OperationRecord, Meter], OperationRecord]
-    ) -> OperationRecord | None:
+    def end(self, transition: Callable[[OperationRecord, Meter], OperationRecord]) -> OperationRecord | None:
         """Save the final state with the last report; None where another had the last word."""
         with self._storing:
             with self._lock:
