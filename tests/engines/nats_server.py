@@ -17,7 +17,7 @@ from typing import Any
 from scenarios.servers import free_port
 
 READY_WITHIN = 20.0
-LIFETIME = "900"
+LIFETIME = "5400"
 
 
 def binary() -> str:

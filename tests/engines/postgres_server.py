@@ -21,7 +21,7 @@ import psutil
 import psycopg
 
 PATIENCE = 20.0
-LIFETIME = 900
+LIFETIME = 5400
 NOBODY = 65534
 
 CONFIGURATION = """
