@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from restive.telemetry import metrics
 from restive.telemetry.backend import Standing, observed
 from restive.telemetry.lag import Lag
 from restive.testing import check_backend
-from scenarios.servers import CALM, Serve
+from scenarios.servers import CALM, Serve, Spawn
 from scenarios.watches import watch
 
 
@@ -154,11 +155,13 @@ async def test_announcements_of_two_nodes(serve: Serve, http: httpx2.AsyncClient
         assert now("restive_backend_up", engine="sqlite") == 1
 
 
-async def test_a_backend_that_was_away(serve: Serve, http: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_a_backend_that_was_away(spawn: Spawn, http: httpx2.AsyncClient, tmp_path: Path) -> None:
+    """In a process of its own: the gauge is that of all apps of a process."""
     redis = RedisServer(tmp_path / "redis")
     try:
         redis.start()
-        server = serve(shop.make(metrics=True, **{**CALM, "backend": redis.url})[0])
+        settings = {**CALM, "metrics": True, "backend": redis.url}
+        server = spawn("apps.shop:app", env={"SHOP_SETTINGS": json.dumps(settings)})
         up = lambda now: now("restive_backend_up", engine="redis")  # noqa: E731
         async with watch("sse-query", server.url, "/orders/3") as one:
             await one.next()

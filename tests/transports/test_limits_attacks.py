@@ -23,7 +23,7 @@ MIB = 2**20
 MOST = 10 * MIB
 LIMITS = {
     **FAST,
-    "first_byte": 0.5,
+    "first_byte": 1.5,
     "headers_time": 0.5,
     "body_idle": 0.5,
     "stall": 1.0,
